@@ -1,0 +1,167 @@
+# gosset. `make help` lists the targets.
+
+VERSION := $(shell sed -n 's/.*GS_VERSION "\(.*\)"/\1/p' include/gosset.h)
+PREFIX  ?= /usr/local
+VARIANT ?= release
+CC      ?= cc
+B       := build/$(VARIANT)
+# Real models and texts for the larger tests; they skip themselves where it is absent.
+GOSSET_DATA ?= $(wildcard ../shared/data)
+export GOSSET_DATA
+
+LIBS     := jansson libpcre2-8 libutf8proc
+PKG      := $(shell command -v pkg-config 2>/dev/null)
+LIB_CFLAGS := $(if $(PKG),$(shell pkg-config --cflags $(LIBS) 2>/dev/null))
+LIB_LDLIBS := $(if $(PKG),$(shell pkg-config --libs $(LIBS) 2>/dev/null)) -lm -pthread
+
+WARN := -Wall -Wextra -Wshadow -Wundef -Wvla -Wstrict-prototypes -Wmissing-prototypes \
+        -Wcast-qual -Wpointer-arith -Werror
+OPT_release := -O3 -g
+OPT_debug   := -O1 -g
+OPT_asan    := -O1 -g -fsanitize=address -fno-omit-frame-pointer
+OPT_ubsan   := -O1 -g -fsanitize=undefined -fno-sanitize-recover=undefined
+OPT_tsan    := -O1 -g -fsanitize=thread
+OPT_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+               -fno-sanitize-recover=undefined
+OPT     := $(OPT_$(VARIANT))
+# Same results on every level and with every compiler: no contraction, no fast-math.
+CFLAGS  ?=
+ALL_CFLAGS := -std=c11 -D_POSIX_C_SOURCE=200809L $(OPT) $(WARN) -ffp-contract=off \
+              -fno-math-errno -fvisibility=hidden -fPIC -pthread $(CFLAGS)
+SRC_CFLAGS := -Iinclude -Isrc $(LIB_CFLAGS)
+CLI_CFLAGS := -Iinclude $(LIB_CFLAGS)
+
+# Instruction sets are chosen by file suffix and at run time, never by -march=native.
+%_avx2.o:   ISA := -mavx2 -mfma -mf16c -mbmi2
+%_avx512.o: ISA := -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl \
+                   -mavx512cd -mprefer-vector-width=512
+
+SRC := $(sort $(wildcard src/*/*.c))
+ifeq ($(filter x86_64 amd64,$(shell uname -m)),)
+SRC := $(filter-out %_avx2.c %_avx512.c,$(SRC))
+endif
+OBJ := $(SRC:%.c=$(B)/%.o)
+CLI := $(sort $(wildcard cli/*.c))
+CLI_OBJ := $(CLI:%.c=$(B)/%.o)
+UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
+CHECK_OBJ := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/check/*.c)))
+TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(sort $(wildcard tests/tools/*.c)))
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+
+.PHONY: all help deps quick test unit check golden golden-check cli-test fuzz fuzz-replay \
+        oom asan ubsan tsan layers headers symbols sizes gates install clean
+all: $(B)/gosset $(B)/libgosset.so
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: make            build the program and the library (VARIANT=debug|asan|ubsan|tsan)
+#: make deps       install what is missing from the distribution's packages
+#: make quick      build, unit and kernel tests
+#: make test       every test; real-model tests run where GOSSET_DATA points to a data folder
+#: make check      kernels of every level against the scalar definition (SEED=N)
+#: make asan ubsan tsan   rebuild in an own folder with a sanitizer and run the tests
+#: make fuzz T=gguf S=60  fuzz one parser for so many seconds (needs clang)
+#: make gates      layers, headers, symbols, sizes
+#: make golden     rewrite tests/golden/results.csv for review
+#: make install PREFIX=/usr/local [DESTDIR=]
+
+deps:
+	@sh tools/deps.sh
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ISA) $(if $(filter cli/%,$<),$(CLI_CFLAGS),$(SRC_CFLAGS) -I.) \
+	    -MMD -MP -c $< -o $@
+
+$(B)/libgosset.a: $(OBJ)
+	rm -f $@ && $(AR) rcs $@ $^
+
+$(B)/libgosset.so: $(OBJ)
+	$(CC) $(OPT) -shared -Wl,-soname,libgosset.so.0 $^ $(LIB_LDLIBS) -o $@
+
+$(B)/gosset: $(CLI_OBJ) $(B)/libgosset.a
+	$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
+
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libgosset.a
+	$(CC) $(OPT) $^ -lcmocka $(LIB_LDLIBS) -o $@
+
+$(B)/tests/check/check: $(CHECK_OBJ) $(B)/libgosset.a
+	$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
+
+$(B)/tests/tools/%: $(B)/tests/tools/%.o $(B)/libgosset.a
+	$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
+
+$(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libgosset.a
+	$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
+
+unit: $(UNIT) $(TOOLS) $(B)/gosset
+	@sh tests/run_unit.sh $(B)
+
+SEED ?= 1
+check: $(B)/tests/check/check
+	$< --seed $(SEED)
+
+cli-test: $(B)/gosset $(TOOLS)
+	@sh tests/cli/run.sh $(B)
+
+golden: $(B)/gosset $(TOOLS)
+	@sh tests/golden/run.sh $(B) --write
+golden-check: $(B)/gosset $(TOOLS)
+	@sh tests/golden/run.sh $(B)
+
+fuzz-replay: $(FUZZ:%=$(B)/tests/fuzz/replay_%)
+	@sh tests/fuzz/replay.sh $(B)
+
+fuzz:
+	@test -n "$(T)" || { echo "usage: make fuzz T=TARGET S=SECONDS; targets: $(FUZZ)"; exit 2; }
+	$(MAKE) VARIANT=fuzz CC=clang fuzz-build T=$(T)
+	@mkdir -p build/fuzz/corpus/$(T)
+	cd build/fuzz && ./fuzz_$(T) -max_total_time=$(or $(S),60) -rss_limit_mb=1024 -timeout=10 \
+	    -malloc_limit_mb=512 corpus/$(T) ../../tests/fuzz/corpus/$(T)
+
+.PHONY: fuzz-build
+fuzz-build: $(B)/tests/fuzz/fuzz_$(T).o $(B)/libgosset.a
+	$(CC) $(OPT) -fsanitize=fuzzer $^ $(LIB_LDLIBS) -o $(B)/fuzz_$(T)
+
+quick: all unit check
+test: all gates unit check cli-test golden-check fuzz-replay oom
+oom: $(B)/tests/tools/oom
+	$<
+
+asan:
+	$(MAKE) VARIANT=asan unit check fuzz-replay oom cli-test
+ubsan:
+	$(MAKE) VARIANT=ubsan unit check fuzz-replay cli-test
+tsan:
+	$(MAKE) VARIANT=tsan unit cli-test
+
+gates: layers headers symbols sizes
+layers:
+	@sh tools/layers.sh
+headers:
+	@sh tools/headers.sh "$(CC)" "$(SRC_CFLAGS)"
+symbols: $(B)/libgosset.a $(B)/libgosset.so
+	@sh tools/symbols.sh $(B)
+sizes:
+	@sh tools/sizes.sh
+
+install: all $(B)/gosset.pc
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -m 755 $(B)/gosset $(DESTDIR)$(PREFIX)/bin/gosset
+	install -m 644 $(B)/libgosset.a $(DESTDIR)$(PREFIX)/lib/libgosset.a
+	install -m 755 $(B)/libgosset.so $(DESTDIR)$(PREFIX)/lib/libgosset.so.0
+	ln -sf libgosset.so.0 $(DESTDIR)$(PREFIX)/lib/libgosset.so
+	install -m 644 include/gosset.h $(DESTDIR)$(PREFIX)/include/gosset.h
+	install -m 644 $(B)/gosset.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/gosset.pc
+
+.PHONY: $(B)/gosset.pc
+$(B)/gosset.pc: tools/gosset.pc.in
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(LIBS)|' $< > $@
+
+clean:
+	rm -rf build
+
+.SECONDARY:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

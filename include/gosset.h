@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * gosset: quantizes, measures and runs transformer models at any bit-width.
+ *
+ * The whole public interface. Objects are opaque; `create`/`open` pairs with
+ * `destroy`/`close`, which take the address of the pointer, accept NULL and clear it.
+ * A function that can fail returns int: 0 (or a count, where said) on success, a negative
+ * enum gs_code otherwise, and fills `err` (may be NULL) with one line that names the file,
+ * the place in it and the rule. Returned `const` pointers are borrowed from their owner.
+ * Strings are UTF-8. The library never prints and never exits.
+ */
+#ifndef GOSSET_H
+#define GOSSET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define GS_VERSION "0.1.0"
+#define GS_API __attribute__((visibility("default")))
+
+/* ---- errors, log, progress ------------------------------------------------------- */
+
+enum gs_code {
+    GS_OK = 0,
+    GS_E_ARG = -1,         /* an argument is wrong */
+    GS_E_IO = -2,          /* the operating system refused: missing file, full disk */
+    GS_E_FORMAT = -3,      /* an input breaks a rule of its format */
+    GS_E_UNSUPPORTED = -4, /* an input is valid but not supported */
+    GS_E_NOMEM = -5,       /* out of memory */
+    GS_E_STOPPED = -6      /* a progress callback asked to stop */
+};
+
+struct gs_err {
+    int code;     /* enum gs_code; zero-initialise before the first use */
+    uint64_t pos; /* byte position in the input, where that makes sense */
+    char msg[496];
+};
+
+enum gs_log_level { GS_LOG_INFO, GS_LOG_WARN };
+typedef void (*gs_log_fn)(void *ctx, enum gs_log_level level, const char *line);
+
+/* One callback for the process; NULL (the default) discards. Set it before other calls. */
+GS_API void gs_set_log(gs_log_fn fn, void *ctx);
+
+/* Told now and then during a long call: `done` of `total` units of `what`. Returning
+ * non-zero stops the call, which then returns GS_E_STOPPED. */
+typedef int (*gs_progress_fn)(void *ctx, const char *what, uint64_t done, uint64_t total);
+
+GS_API const char *gs_version(void);
+
+/* Names of the kernel levels that this processor can run, weakest first, NULL at the end
+ * of the list. The environment variable GOSSET_CPU or gs_cpu_select lowers the choice. */
+GS_API const char *gs_cpu_level(size_t index);
+GS_API const char *gs_cpu_selected(void);
+GS_API int gs_cpu_select(const char *level, struct gs_err *err);
+
+/* ---- models ------------------------------------------------------------------------ */
+
+struct gs_model;
+
+struct gs_model_info {
+    const char *arch;    /* "llama", "qwen2"… as GGUF's general.architecture */
+    const char *name;    /* general.name, or "" */
+    const char *format;  /* "gguf", "safetensors" */
+    uint64_t parameters; /* elements of all tensors */
+    uint64_t bytes;      /* bytes of all tensors */
+    double bpw;          /* 8 · bytes / parameters */
+    uint32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv;
+    size_t n_tensors, n_meta;
+    bool has_tokenizer, runnable; /* runnable: a supported architecture, all tensors there */
+};
+
+struct gs_tensor_info {
+    const char *name;
+    const char *type;  /* "Q4_K" */
+    uint32_t n_dims;
+    uint64_t shape[4]; /* innermost (input features) first, as in GGUF */
+    uint64_t bytes;
+};
+
+/* Opens a GGUF file (any shard of a set), a safetensors file or a Hugging Face folder.
+ * Metadata is read and checked; weights are memory-mapped. */
+GS_API int gs_model_open(const char *path, struct gs_model **out, struct gs_err *err);
+GS_API void gs_model_close(struct gs_model **model);
+GS_API void gs_model_info(const struct gs_model *model, struct gs_model_info *out);
+GS_API int gs_model_tensor(const struct gs_model *model, size_t index,
+                           struct gs_tensor_info *out, struct gs_err *err);
+
+/* Metadata pair `index` as text (arrays abbreviated), borrowed until the next call. */
+GS_API int gs_model_meta(struct gs_model *model, size_t index, const char **key,
+                         const char **type, const char **value, struct gs_err *err);
+
+/* ---- text ---------------------------------------------------------------------------- */
+
+enum gs_tokenize_flag {
+    GS_TOKENIZE_BOS = 1,    /* add BOS/EOS where the model wants them */
+    GS_TOKENIZE_SPECIAL = 2 /* text such as <|im_end|> becomes its control token */
+};
+
+/* Tokens of n bytes of text; *tokens is to be freed with gs_tokens_free. Returns their
+ * number or a negative code. Invalid UTF-8 is tokenized as its bytes. */
+GS_API int64_t gs_tokenize(const struct gs_model *model, const char *text, size_t n, int flags,
+                           int32_t **tokens, struct gs_err *err);
+GS_API void gs_tokens_free(int32_t **tokens);
+
+/* The bytes of one token in running text (may be part of a character). Returns the number
+ * of bytes, at most `capacity` of which are written; control tokens give 0 bytes unless
+ * `special`. */
+GS_API int64_t gs_token_bytes(const struct gs_model *model, int32_t token, bool special,
+                              char *out, size_t capacity);
+
+struct gs_chat_message {
+    const char *role; /* "system", "user", "assistant" */
+    const char *content;
+};
+
+/* The prompt text for a conversation by the model's own template (or its closest known
+ * relative, with a warning in the log). *text is to be freed with gs_text_free. */
+GS_API int gs_chat_format(const struct gs_model *model, const struct gs_chat_message *messages,
+                          size_t n_messages, bool add_generation_prompt, char **text,
+                          struct gs_err *err);
+GS_API void gs_text_free(char **text);
+
+/* ---- running -------------------------------------------------------------------------- */
+
+struct gs_session;
+
+struct gs_session_options {
+    uint32_t ctx;      /* positions; 0 = the smaller of 4096 and the model's */
+    uint32_t batch;    /* most tokens a forward pass; 0 = 512 */
+    int threads;       /* 0 = one a processor */
+    bool kv_f32;       /* KV cache in f32 instead of f16 */
+};
+
+struct gs_sampling {
+    float temp;           /* 0 = greedy */
+    int top_k;            /* 0 = off */
+    float top_p, min_p;   /* 1 and 0 = off */
+    float repeat_penalty; /* 1 = off */
+    int repeat_last_n;    /* tokens looked back on */
+    uint64_t seed;
+};
+#define GS_SAMPLING_DEFAULT {.temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, \
+                             .repeat_penalty = 1.0f, .repeat_last_n = 64, .seed = 0}
+
+struct gs_run_stats {
+    uint64_t prompt_tokens, tokens;
+    double prompt_seconds, predict_seconds;
+    bool ended; /* the model ended its text, rather than the limit */
+};
+
+/* The model must outlive its sessions. Weights are shared between sessions. */
+GS_API int gs_session_create(struct gs_model *model, const struct gs_session_options *options,
+                             struct gs_session **out, struct gs_err *err);
+GS_API void gs_session_destroy(struct gs_session **session);
+GS_API uint32_t gs_session_ctx(const struct gs_session *session);
+
+/* Positions filled so far; gs_session_rewind drops those from n on. */
+GS_API uint32_t gs_session_pos(const struct gs_session *session);
+GS_API void gs_session_rewind(struct gs_session *session, uint32_t n);
+
+/* Appends tokens; *logits (n_vocab floats, borrowed until the next call) are the last one's. */
+GS_API int gs_session_feed(struct gs_session *session, const int32_t *tokens, size_t n,
+                           const float **logits, struct gs_err *err);
+
+/* Receives whole UTF-8 characters as they are ready; non-zero stops. */
+typedef int (*gs_text_fn)(void *ctx, const char *text, size_t n);
+
+/* Feeds `tokens`, then samples up to n_predict tokens (negative: until the end of text or
+ * of the context). The session keeps everything it has seen. */
+GS_API int gs_session_generate(struct gs_session *session, const int32_t *tokens, size_t n,
+                               int64_t n_predict, const struct gs_sampling *sampling,
+                               gs_text_fn emit, void *ctx, struct gs_run_stats *stats,
+                               struct gs_err *err);
+
+/* ---- measuring -------------------------------------------------------------------------- */
+
+struct gs_eval_options {
+    uint32_t ctx;      /* tokens a chunk; 0 = 512 */
+    uint32_t chunks;   /* at most so many; 0 = all */
+    uint32_t batch;    /* 0 = 512 */
+    int threads;       /* 0 = one a processor */
+    gs_progress_fn progress;
+    void *progress_ctx;
+};
+
+struct gs_eval_result {
+    uint64_t tokens, chunks; /* scored tokens */
+    double ppl, ppl_sigma;   /* perplexity and its standard error */
+    /* Against a reference; NaN without one. Natural logarithms. */
+    bool has_ref;
+    double ref_ppl, ref_ppl_sigma;
+    double ppl_ratio_ln, ppl_ratio_ln_sigma; /* ln(ppl / ref_ppl) */
+    double kld_mean, kld_sigma, kld_median, kld_p90, kld_p95, kld_p99, kld_p999, kld_max;
+    double dp_mean, rms_dp;  /* change of the right token's probability, in percent */
+    double top1, top1_sigma; /* same most likely token, fraction */
+};
+
+/* Perplexity of text by llama.cpp's method (the second half of each chunk is scored); with
+ * `ref` not NULL also the divergence from it, both models run in lockstep. Both must have
+ * the same tokenizer. */
+GS_API int gs_eval_text(struct gs_model *model, struct gs_model *ref, const char *text,
+                        size_t n, const struct gs_eval_options *options,
+                        struct gs_eval_result *out, struct gs_err *err);
+
+struct gs_task_result {
+    const char *kind;        /* "multiple-choice", "last-word", "winograd" */
+    uint64_t items;
+    double accuracy, accuracy_low, accuracy_high;  /* raw, with 95 % Wilson interval */
+    double accuracy_norm, norm_low, norm_high;     /* normalised by the answer's bytes */
+    double ppl;                                    /* of the right answers' tokens */
+};
+
+/* Scores a JSONL file of tasks (docs/eval.md lists the layouts); `limit` 0 = all items.
+ * options->ctx and ->chunks are not used. */
+GS_API int gs_eval_task(struct gs_model *model, const char *path, uint64_t limit,
+                        const struct gs_eval_options *options, struct gs_task_result *out,
+                        struct gs_err *err);
+
+/* ---- converting --------------------------------------------------------------------------- */
+
+struct gs_convert_options {
+    const char *type; /* "f32", "f16", "bf16", "q8_0" for matrices; NULL = as stored */
+    bool overwrite;   /* replace an existing file */
+    int threads;
+    gs_progress_fn progress;
+    void *progress_ctx;
+};
+
+struct gs_convert_result {
+    uint64_t tensors, bytes; /* bytes of the file written */
+};
+
+/* Writes `src` (anything gs_model_open takes) as one GGUF file that stock readers accept.
+ * The file appears under its name only when it is whole. */
+GS_API int gs_convert(const char *src, const char *dst, const struct gs_convert_options *options,
+                      struct gs_convert_result *out, struct gs_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
