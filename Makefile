@@ -71,7 +71,8 @@ deps:
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ISA) $(if $(filter cli/%,$<),$(CLI_CFLAGS),$(SRC_CFLAGS) -I.) \
+	@echo "CC $<"
+	@$(CC) $(ALL_CFLAGS) $(ISA) $(if $(filter cli/%,$<),$(CLI_CFLAGS),$(SRC_CFLAGS) -I.) \
 	    -MMD -MP -c $< -o $@
 
 $(B)/libgosset.a: $(OBJ)

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ * A transformer bound to its weights (struct gs_lm) and the state of one run of it
+ * (struct gs_decoder: KV cache, activations, threads). */
+#ifndef GS_MODEL_MODEL_H
+#define GS_MODEL_MODEL_H
+
+#include "core/team.h"
+#include "file/store.h"
+#include "model/config.h"
+
+struct gs_lm;
+
+/* Reads the configuration, finds every tensor and checks its shape and type. The store is
+ * borrowed and must outlive the model. */
+int gs_lm_open(struct gs_store *store, struct gs_lm **out, struct gs_err *err) GS_MUST_USE;
+void gs_lm_close(struct gs_lm **lm);
+const struct gs_config *gs_lm_config(const struct gs_lm *lm);
+
+struct gs_decoder;
+
+struct gs_decoder_options {
+    uint32_t ctx;         /* positions in the cache, > 0 */
+    uint32_t batch;       /* most tokens a forward pass, > 0 */
+    bool kv_f32;          /* cache in f32, else f16 */
+    struct gs_team *team; /* borrowed; NULL = this thread only */
+};
+
+/* All memory of a run is taken here; forward and logits allocate nothing. */
+int gs_decoder_create(struct gs_lm *lm, const struct gs_decoder_options *options,
+                      struct gs_decoder **out, struct gs_err *err) GS_MUST_USE;
+void gs_decoder_destroy(struct gs_decoder **decoder);
+
+uint32_t gs_decoder_ctx(const struct gs_decoder *d);
+uint32_t gs_decoder_pos(const struct gs_decoder *d);
+/* Forgets positions from n on; n <= pos. */
+void gs_decoder_rewind(struct gs_decoder *d, uint32_t n);
+
+/* Appends n tokens (0 < n <= batch, pos + n <= ctx; ids are checked): attention is causal,
+ * the final hidden states (n, C) stay in the decoder until the next call. */
+int gs_decoder_forward(struct gs_decoder *d, const int32_t *tokens, size_t n,
+                       struct gs_err *err) GS_MUST_USE;
+
+/* out (count, V): logits of the tokens first … first+count-1 of the last forward batch.
+ * The same bits however the batch was split. */
+void gs_decoder_logits(struct gs_decoder *d, size_t first, size_t count, float *out);
+
+/* Bytes of the KV cache, and of all that the decoder holds. */
+uint64_t gs_decoder_kv_bytes(const struct gs_decoder *d);
+uint64_t gs_decoder_bytes(const struct gs_decoder *d);
+
+#endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ * Writing a model as one GGUF file in a float type or Q8_0: the simplest pipeline. */
+#ifndef GS_RECIPE_CONVERT_H
+#define GS_RECIPE_CONVERT_H
+
+#include "gosset.h"
+
+#include "core/err.h"
+
+/* See gs_convert in gosset.h. Matrices take the type (where the row length allows it, else
+ * the plan falls to F16 and the log says so); norms, biases and other 1-D tensors are F32.
+ * Memory: one piece of rows at a time. */
+int gs_convert_model(const char *src, const char *dst, const struct gs_convert_options *options,
+                     struct gs_convert_result *out, struct gs_err *err) GS_MUST_USE;
+
+#endif
