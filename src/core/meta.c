@@ -9,6 +9,7 @@
 
 #include "core/alloc.h"
 #include "core/cursor.h"
+#include "core/hash.h"
 
 struct entry {
     const char *key;
@@ -89,19 +90,11 @@ struct gs_arena *gs_meta_arena(struct gs_meta *meta)
     return &meta->arena;
 }
 
-static uint64_t hash(const char *s, size_t n)
-{
-    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (uint8_t)s[i]) * 0x100000001b3u;
-    return h ^ h >> 29;
-}
-
 /* The slot of the key, or the free slot where it belongs. slot_count > 0. */
 static size_t find_slot(const struct gs_meta *meta, const char *key, size_t n)
 {
     size_t mask = meta->slot_count - 1;
-    size_t at = hash(key, n) & mask;
+    size_t at = gs_hash(key, n) & mask;
 
     for (; meta->slots[at]; at = (at + 1) & mask) {
         const char *have = meta->entries[meta->slots[at] - 1].key;
