@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT
+ * The grids that are compiled in, one line each, and one in the list of grid.c. */
+#ifndef GS_GRID_MEMBERS_H
+#define GS_GRID_MEMBERS_H
+
+#include "grid/grid.h"
+
+extern const struct gs_grid gs_grid_uniform;
+
+#endif
