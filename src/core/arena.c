@@ -7,6 +7,7 @@
 
 #define ALIGN 16u
 #define CHUNK_MIN 4096u
+#define CHUNK_MAX (1u << 20) /* else one large object would double into the next chunk */
 
 struct gs_arena_chunk {
     struct gs_arena_chunk *next;
@@ -16,9 +17,9 @@ struct gs_arena_chunk {
 
 static struct gs_arena_chunk *grow(struct gs_arena *arena, size_t bytes)
 {
-    size_t capacity = arena->chunks ? 2 * arena->chunks->capacity : CHUNK_MIN;
+    size_t capacity = arena->chunks ? arena->chunks->capacity : CHUNK_MIN / 2;
 
-    capacity = GS_MAX(capacity, bytes);
+    capacity = GS_MAX(GS_MIN(2 * capacity, CHUNK_MAX), bytes);
     if (capacity > SIZE_MAX / 4)
         return NULL;
     struct gs_arena_chunk *chunk = gs_alloc(1, sizeof *chunk + capacity);

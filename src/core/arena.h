@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A growing arena: many small objects with one lifetime, freed together.
  *
- * Chunks double, starting at 4 KiB; a pointer stays valid until gs_arena_clear.
+ * Chunks double from 4 KiB to 1 MiB; a pointer stays valid until gs_arena_clear.
  * For the large buffers of a model use gs_alloc, sized first. */
 #ifndef GS_CORE_ARENA_H
 #define GS_CORE_ARENA_H
