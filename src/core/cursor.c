@@ -6,7 +6,8 @@
 
 struct gs_cursor gs_cursor_make(const void *base, uint64_t size)
 {
-    return (struct gs_cursor){.base = base, .size = size};
+    /* Nothing may be given as NULL; adding to NULL is undefined, to "" not. */
+    return (struct gs_cursor){.base = base ? base : "", .size = base ? size : 0};
 }
 
 const uint8_t *gs_cursor_bytes(struct gs_cursor *c, uint64_t n)

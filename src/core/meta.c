@@ -49,7 +49,7 @@ const char *gs_value_type_name(enum gs_value_type type)
 
 bool gs_str_equal(struct gs_str a, const char *b)
 {
-    return a.size == strlen(b) && !memcmp(a.data, b, a.size);
+    return a.size == strlen(b) && (!a.size || !memcmp(a.data, b, a.size));
 }
 
 int gs_meta_create(struct gs_meta **out, struct gs_err *err)
@@ -144,6 +144,8 @@ const struct gs_value *gs_meta_find(const struct gs_meta *meta, const char *key)
 int gs_meta_set(struct gs_meta *meta, struct gs_str key, const struct gs_value *value,
                 struct gs_err *err)
 {
+    if (!key.size)
+        key.data = ""; /* may be NULL, which memchr and memcmp do not take */
     if (memchr(key.data, 0, key.size))
         return gs_fail(err, GS_E_FORMAT, "a metadata key contains a NUL byte");
     if (meta->count == meta->capacity && !grow(meta))
