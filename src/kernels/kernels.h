@@ -54,6 +54,22 @@ typedef void (*gs_layer_norm_fn)(const float *x, const float *weight, const floa
 /* y = f(x) elementwise; y may be x. */
 typedef void (*gs_map_fn)(const float *x, float *y, size_t n);
 
+/* A product of packed panels, for r < 8 and s < 32 (f32) or 16 (f64):
+ *     c[r·c_stride + s] = fma(a[p·8 + r], b[p·32 + s], c[r·c_stride + s])   for p = 0 … k-1
+ * in this order, so that blocking over k leaves the bits alone. */
+#define GS_PANEL_ROWS 8
+#define GS_PANEL_F32 32
+#define GS_PANEL_F64 16
+typedef void (*gs_panel_f32_fn)(const float *a, const float *b, size_t k, float *c,
+                                size_t c_stride);
+typedef void (*gs_panel_f64_fn)(const double *a, const double *b, size_t k, double *c,
+                                size_t c_stride);
+
+/* Walsh–Hadamard transform in place, natural (Sylvester) order, n a power of two:
+ *     for h = 1, 2, … n/2:  (x[i], x[i + h]) = (x[i] + x[i + h], x[i] − x[i + h])
+ * for every i without the bit h; then every element times `scale`. */
+typedef void (*gs_fwht_fn)(float *x, size_t n, float scale);
+
 struct gs_kernels {
     const char *name; /* "scalar", "avx2", "avx512" */
     uint32_t need;    /* bits of enum gs_cpu_flag */

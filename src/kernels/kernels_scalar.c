@@ -4,6 +4,7 @@
  * Written to be read, not to be fast: reductions spell out the 64 lanes. */
 #include "kernels/blocks.h"
 #include "kernels/math.h"
+#include "kernels/matrix.h"
 #include "kernels/scalar.h"
 
 /* lane[j] += lane[j + h] for h = 32 … 1. */
@@ -183,4 +184,7 @@ const struct gs_kernels gs_kernels_scalar = {
     .silu_f32 = silu_f32,
     .gelu_tanh_f32 = gelu_tanh_f32,
     .gelu_erf_f32 = gelu_erf_f32,
+    .panel_f32 = gs_panel_f32_scalar,
+    .panel_f64 = gs_panel_f64_scalar,
+    .fwht_f32 = gs_fwht_f32_scalar,
 };

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ * The matrix kernels of each level, for its table. Private to src/kernels. */
+#ifndef GS_KERNELS_MATRIX_H
+#define GS_KERNELS_MATRIX_H
+
+#include "kernels/kernels.h"
+
+#define GS_MATRIX_KERNELS(isa)                                                                 \
+    void gs_panel_f32_##isa(const float *a, const float *b, size_t k, float *c,                \
+                            size_t c_stride);                                                  \
+    void gs_panel_f64_##isa(const double *a, const double *b, size_t k, double *c,             \
+                            size_t c_stride);                                                  \
+    void gs_fwht_f32_##isa(float *x, size_t n, float scale)
+
+GS_MATRIX_KERNELS(scalar);
+GS_MATRIX_KERNELS(avx2);
+GS_MATRIX_KERNELS(avx512);
+
+#endif
