@@ -7,6 +7,8 @@
 
 struct gs_arch; /* model/arch.h: one description per architecture */
 
+/* Where the file has factors per frequency (tensors rope_freqs, rope_factors_long/short), they
+ * divide the frequencies whatever the scaling. */
 enum gs_rope_scaling { GS_ROPE_UNSCALED, GS_ROPE_LINEAR, GS_ROPE_YARN, GS_ROPE_LONGROPE };
 
 /* Dimensions keep these letters in comments: T tokens of a batch, S positions in the cache,
@@ -20,12 +22,14 @@ struct gs_config {
     float attn_scale;         /* on q·k */
     float logit_softcap, attn_softcap; /* 0 = none */
     uint32_t rope_dims;       /* rotated dimensions of a head; the rest passes */
-    float rope_base, rope_base_local; /* local: layers with a sliding window */
+    float rope_base;
+    float rope_base_local;    /* windowed layers: this base and no scaling; 0 = as the others */
     enum gs_rope_scaling rope_scaling;
     float rope_factor, rope_attn_factor, rope_beta_fast, rope_beta_slow;
     uint32_t rope_ctx_orig;
     uint32_t window;          /* sliding window in positions; 0 = none */
     uint32_t window_pattern;  /* every window_pattern-th layer sees all; 0 = none does */
+    bool parallel_residual;   /* attention and FFN both read, and add to, the block's input */
 };
 
 /* `where` names the file in messages. GS_E_UNSUPPORTED for an architecture not in the list. */

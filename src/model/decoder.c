@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT
+ * One run of a model: its cache, its activations, its threads.
+ *
+ * All memory is one block, sized first and laid out in this order, each part aligned:
+ *
+ *   caches (k, v of each layer) | activations of a batch | RoPE frequencies | scratch (workers)
+ */
+#include <assert.h>
+#include <inttypes.h>
+
+#include "core/alloc.h"
+#include "model/layers.h"
+
+#define ALIGN 64u
+
+struct gs_decoder {
+    const struct gs_lm *lm;
+    struct gs_run run;
+    uint32_t ctx, batch, pos;
+    size_t last; /* tokens of the last batch */
+    void *memory;
+    uint64_t kv_bytes, bytes;
+    struct gs_kv *kv; /* one a layer */
+    struct gs_activations act;
+    double *freq, *freq_local; /* rope_dims / 2 of each */
+    double freq_scale, freq_local_scale;
+};
+
+/* Hands out parts of the block; with base NULL it only counts. */
+struct layout {
+    char *base;
+    uint64_t used;
+    bool overflow;
+};
+
+static void *take(struct layout *l, uint64_t count, uint64_t size)
+{
+    uint64_t bytes, at = l->used;
+
+    if (!gs_mul_ok(count, size, &bytes) || !gs_align_ok(bytes, ALIGN, &bytes) ||
+        !gs_add_ok(l->used, bytes, &l->used)) {
+        l->overflow = true;
+        l->used = at;
+    }
+    return l->base ? l->base + at : NULL;
+}
+
+static void lay_out_cache(struct gs_decoder *d, const struct gs_config *c,
+                          enum gs_type type, struct layout *l)
+{
+    uint64_t positions = (uint64_t)d->ctx * c->n_head_kv;
+    uint64_t bytes = gs_type_info(type)->bytes;
+
+    for (uint32_t il = 0; il < c->n_layer; il++) {
+        struct gs_kv kv = {.type = type, .ctx = d->ctx, .heads = c->n_head_kv,
+                           .head_k = c->head_k, .head_v = c->head_v};
+        kv.k = take(l, positions, bytes * c->head_k);
+        kv.v = take(l, positions, bytes * c->head_v);
+        if (l->base)
+            d->kv[il] = kv;
+    }
+}
+
+static size_t scratch_floats(const struct gs_decoder *d, const struct gs_config *c)
+{
+    size_t cols = GS_MAX(GS_MAX(c->n_embd, c->n_ff), c->n_head * c->head_v);
+
+    return GS_MAX(gs_linear_scratch(cols), gs_attention_scratch(d->ctx, d->batch, c->head_k));
+}
+
+static void lay_out(struct gs_decoder *d, bool kv_f32, struct layout *l)
+{
+    const struct gs_config *c = &d->lm->config;
+    uint64_t B = d->batch, H = c->n_head, G = c->n_head_kv, n_freq = c->rope_dims / 2;
+
+    lay_out_cache(d, c, kv_f32 ? GS_TYPE_F32 : GS_TYPE_F16, l);
+    d->kv_bytes = l->used;
+    d->act.x = take(l, B * c->n_embd, sizeof(float));
+    d->act.norm = take(l, B * c->n_embd, sizeof(float));
+    d->act.q = take(l, B * H, sizeof(float) * c->head_k);
+    d->act.k = take(l, B * G, sizeof(float) * c->head_k);
+    d->act.v = take(l, B * G, sizeof(float) * c->head_v);
+    d->act.att = take(l, B * H, sizeof(float) * c->head_v);
+    d->act.branch = take(l, B * c->n_embd, sizeof(float));
+    d->act.hidden = take(l, B * c->n_ff, sizeof(float));
+    d->act.hidden_up = take(l, B * c->n_ff, sizeof(float));
+    d->act.rope = take(l, B * n_freq, 2 * sizeof(float));
+    d->act.rope_local = take(l, B * n_freq, 2 * sizeof(float));
+    d->freq = take(l, n_freq, sizeof(double));
+    d->freq_local = take(l, n_freq, sizeof(double));
+    d->run.scratch_size = scratch_floats(d, c);
+    d->run.scratch = take(l, (uint64_t)gs_team_size(d->run.team),
+                          sizeof(float) * d->run.scratch_size);
+    d->bytes = l->used;
+}
+
+static int check_options(const struct gs_lm *lm, const struct gs_decoder_options *o,
+                         struct gs_err *err)
+{
+    if (!o->ctx || !o->batch)
+        return gs_fail(err, GS_E_ARG, "context and batch must be at least 1");
+    if (lm->model.position_embd.data && o->ctx > lm->config.n_ctx_train)
+        return gs_fail(err, GS_E_ARG,
+                       "a context of %" PRIu32 " is more than the %" PRIu32
+                       " positions that the model knows", o->ctx, lm->config.n_ctx_train);
+    return GS_OK;
+}
+
+int gs_decoder_create(struct gs_lm *lm, const struct gs_decoder_options *options,
+                      struct gs_decoder **out, struct gs_err *err)
+{
+    const struct gs_config *c = &lm->config;
+    struct layout count = {0}, place = {0};
+
+    *out = NULL;
+    int rc = check_options(lm, options, err);
+    if (rc)
+        return rc;
+    struct gs_decoder *d = gs_alloc(1, sizeof *d);
+    if (!d)
+        return gs_fail_nomem(err, "a decoder");
+    d->lm = lm;
+    d->ctx = options->ctx;
+    d->batch = GS_MIN(options->batch, options->ctx);
+    d->run.team = options->team;
+    d->kv = gs_alloc(c->n_layer, sizeof *d->kv);
+
+    lay_out(d, options->kv_f32, &count);
+    if (d->kv && !count.overflow)
+        d->memory = place.base = gs_alloc(count.used, 1);
+    if (!d->memory) {
+        rc = gs_fail(err, GS_E_NOMEM,
+                     "out of memory for a context of %" PRIu32 " and a batch of %" PRIu32
+                     " (%" PRIu64 " MiB)", d->ctx, d->batch, count.used >> 20);
+        gs_decoder_destroy(&d);
+        return rc;
+    }
+    lay_out(d, options->kv_f32, &place);
+    if (c->rope_dims) {
+        d->freq_scale = gs_rope_frequencies(c, &lm->model, false, d->ctx, d->freq);
+        d->freq_local_scale = gs_rope_frequencies(c, &lm->model, true, d->ctx, d->freq_local);
+    }
+    *out = d;
+    return GS_OK;
+}
+
+void gs_decoder_destroy(struct gs_decoder **dp)
+{
+    struct gs_decoder *d = *dp;
+
+    if (!d)
+        return;
+    gs_free(&d->memory);
+    gs_free(&d->kv);
+    gs_free(dp);
+}
+
+uint32_t gs_decoder_ctx(const struct gs_decoder *d)
+{
+    return d->ctx;
+}
+
+uint32_t gs_decoder_pos(const struct gs_decoder *d)
+{
+    return d->pos;
+}
+
+void gs_decoder_rewind(struct gs_decoder *d, uint32_t n)
+{
+    assert(n <= d->pos);
+    d->pos = n;
+}
+
+static int check_batch(const struct gs_decoder *d, const int32_t *tokens, size_t n,
+                       struct gs_err *err)
+{
+    if (!n || n > d->batch)
+        return gs_fail(err, GS_E_ARG, "%zu tokens in a batch, expected 1 to %" PRIu32, n,
+                       d->batch);
+    if (n > d->ctx - d->pos)
+        return gs_fail(err, GS_E_ARG,
+                       "%zu tokens after %" PRIu32 " exceed the context of %" PRIu32, n, d->pos,
+                       d->ctx);
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= d->lm->config.n_vocab)
+            return gs_fail(err, GS_E_ARG,
+                           "token %" PRId32 " is not in the vocabulary of %" PRIu32, tokens[i],
+                           d->lm->config.n_vocab);
+    return GS_OK;
+}
+
+int gs_decoder_forward(struct gs_decoder *d, const int32_t *tokens, size_t n,
+                       struct gs_err *err)
+{
+    const struct gs_config *c = &d->lm->config;
+    const struct gs_model_weights *m = &d->lm->model;
+    const struct gs_activations *act = &d->act;
+    struct gs_run *run = &d->run;
+
+    int rc = check_batch(d, tokens, n, err);
+    if (rc)
+        return rc;
+    run->k = gs_kernels();
+    gs_embedding_forward(run, &m->token_embd, tokens, n, c->embd_scale, act->x);
+    if (m->position_embd.data)
+        gs_position_forward(run, &m->position_embd, d->pos, n, act->x);
+    gs_rope_angles(run, d->freq, c->rope_dims / 2, d->freq_scale, d->pos, n, act->rope);
+    if (c->window)
+        gs_rope_angles(run, d->freq_local, c->rope_dims / 2, d->freq_local_scale, d->pos, n,
+                       act->rope_local);
+    for (uint32_t il = 0; il < c->n_layer; il++)
+        gs_block_forward(run, c, il, &d->lm->blocks[il], &d->kv[il], d->pos, n, act);
+    gs_norm_forward(run, c->arch->norm, act->x, n, c->n_embd, m->output_norm, m->output_norm_b,
+                    c->norm_eps, act->norm);
+    d->pos += (uint32_t)n;
+    d->last = n;
+    return GS_OK;
+}
+
+void gs_decoder_logits(struct gs_decoder *d, size_t first, size_t count, float *out)
+{
+    const struct gs_config *c = &d->lm->config;
+    const struct gs_model_weights *m = &d->lm->model;
+
+    assert(first <= d->last && count <= d->last - first);
+    if (!count)
+        return;
+    gs_linear_forward(&d->run, &m->output, m->output_b, d->act.norm + first * c->n_embd, count,
+                      out);
+    if (c->logit_softcap != 0)
+        gs_softcap_forward(&d->run, c->logit_softcap, out, count * c->n_vocab);
+}
+
+uint64_t gs_decoder_kv_bytes(const struct gs_decoder *d)
+{
+    return d->kv_bytes;
+}
+
+uint64_t gs_decoder_bytes(const struct gs_decoder *d)
+{
+    return d->bytes;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ * The layers of a transformer as functions over f32 activations.
+ *
+ * Every gs_X_forward reads its inputs, writes its output and keeps nothing, so that a
+ * gs_X_backward can stand beside it. Sizes were checked when the model and the decoder were
+ * made; nothing here allocates or fails. Work is split over outputs and every output is
+ * computed by the same operations in the same order, whatever the number of tokens in the
+ * batch, of threads, or the kernel level: the same bits always.
+ *
+ * T tokens, C = n_embd, F = n_ff, H query heads, G key/value heads, D and Dv their sizes;
+ * activations are row-major, one token after another. */
+#ifndef GS_MODEL_LAYERS_H
+#define GS_MODEL_LAYERS_H
+
+#include "kernels/kernels.h"
+#include "model/arch.h"
+#include "model/weights.h"
+
+/* What a layer computes with. */
+struct gs_run {
+    struct gs_team *team;
+    const struct gs_kernels *k;
+    float *scratch; /* scratch_size floats for each worker of the team */
+    size_t scratch_size;
+};
+
+static inline float *gs_run_scratch(const struct gs_run *run, int worker)
+{
+    return run->scratch + (size_t)worker * run->scratch_size;
+}
+
+/* ---- linear.c ---- */
+
+/* y (T, rows) = x (T, cols) · Wᵀ + bias (rows; may be NULL). */
+void gs_linear_forward(const struct gs_run *run, const struct gs_matrix *w, const float *bias,
+                       const float *x, size_t T, float *y);
+/* Floats of scratch for matrices of at most `cols` columns. */
+size_t gs_linear_scratch(size_t cols);
+
+/* ---- norm.c ---- */
+
+/* y (rows, n) = norm(x) · weight (n) + bias (n; may be NULL), each row by itself; y may be x. */
+void gs_norm_forward(const struct gs_run *run, enum gs_norm_kind kind, const float *x,
+                     size_t rows, size_t n, const float *weight, const float *bias, float eps,
+                     float *y);
+
+/* ---- elementwise.c ---- */
+
+/* y = x + y (n). */
+void gs_add_forward(const struct gs_run *run, const float *x, float *y, size_t n);
+/* x (n) = act(x) · up (n), or act(x) if up is NULL. */
+void gs_activation_forward(const struct gs_run *run, enum gs_activation act, const float *up,
+                           float *x, size_t n);
+/* x (n) = cap · tanh(x / cap). */
+void gs_softcap_forward(const struct gs_run *run, float cap, float *x, size_t n);
+
+/* ---- embedding.c ---- */
+
+/* y (T, C) = scale · W[token]. */
+void gs_embedding_forward(const struct gs_run *run, const struct gs_matrix *w,
+                          const int32_t *tokens, size_t T, float scale, float *y);
+/* y (T, C) += W[first + t]; C floats of scratch. */
+void gs_position_forward(const struct gs_run *run, const struct gs_matrix *w, size_t first,
+                         size_t T, float *y);
+
+/* ---- rope.c ---- */
+
+/* Frequencies (rope_dims / 2, radians a position) of the layers that are windowed or not, for
+ * a context of `ctx` positions; returns the factor on cosine and sine. */
+double gs_rope_frequencies(const struct gs_config *config, const struct gs_model_weights *m,
+                           bool windowed, uint32_t ctx, double *freq);
+/* table (T, n_freq, 2): cosine and sine of position · freq, times scale. */
+void gs_rope_angles(const struct gs_run *run, const double *freq, size_t n_freq, double scale,
+                    size_t first, size_t T, float *table);
+/* Rotates the first 2·n_freq dimensions of each head of x (T, heads, D) in place. */
+void gs_rope_forward(const struct gs_run *run, enum gs_rope_kind kind, const float *table,
+                     size_t n_freq, size_t T, size_t heads, size_t D, float *x);
+
+/* ---- attention.c ---- */
+
+/* Keys and values of one layer: k (G, ctx, D), v (G, ctx, Dv), F16 or F32. */
+struct gs_kv {
+    void *k, *v;
+    enum gs_type type;
+    size_t ctx, heads, head_k, head_v;
+};
+
+/* Rounds k (T, G, D) and v (T, G, Dv) to the cache's type at positions first … first+T-1. */
+void gs_kv_store(const struct gs_run *run, const struct gs_kv *kv, const float *k,
+                 const float *v, size_t first, size_t T);
+
+struct gs_attention {
+    size_t heads;       /* H, a multiple of kv->heads */
+    size_t window;      /* positions seen, the own one included; 0 = all before */
+    float scale, softcap;
+};
+
+/* y (T, H, Dv) = softmax(scale · q kᵀ) v for q (T, H, D) at positions first … first+T-1,
+ * whose keys and values are in the cache. */
+void gs_attention_forward(const struct gs_run *run, const struct gs_attention *a,
+                          const struct gs_kv *kv, const float *q, size_t first, size_t T,
+                          float *y);
+size_t gs_attention_scratch(size_t ctx, size_t batch, size_t D);
+
+/* ---- ffn.c ---- */
+
+/* y (T, C) = down(act(gate(x)) · up(x)), or down(act(up(x))) without gate. hidden and
+ * hidden_up (T, F) are overwritten. */
+void gs_ffn_forward(const struct gs_run *run, enum gs_activation act,
+                    const struct gs_block_weights *w, const float *x, size_t T, float *hidden,
+                    float *hidden_up, float *y);
+
+/* ---- block.c ---- */
+
+/* Activations of a batch; what a block reads and leaves is x, the rest is its own. */
+struct gs_activations {
+    float *x;         /* (T, C) the residual stream */
+    float *norm;      /* (T, C) */
+    float *q, *k, *v; /* (T, H, D), (T, G, D), (T, G, Dv) */
+    float *att;       /* (T, H, Dv) */
+    float *branch;    /* (T, C) what attention or FFN add to x */
+    float *hidden, *hidden_up; /* (T, F) */
+    float *rope, *rope_local;  /* (T, rope_dims / 2, 2); local: windowed layers */
+};
+
+void gs_block_forward(const struct gs_run *run, const struct gs_config *config, uint32_t il,
+                      const struct gs_block_weights *w, const struct gs_kv *kv, size_t first,
+                      size_t T, const struct gs_activations *act);
+
+#endif

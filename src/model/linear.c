@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT
+ * Matrix products with weights in their stored type.
+ *
+ *          x (T, cols)                  a task: some rows of W, all columns of xᵀ
+ *   W  ┌──────────────┐ rows  ──►  decode a panel of rows to f32 (stays in L2, or L1 when T
+ *      ├──────────────┤            is small), multiply it with x, block by block of tokens
+ *      └──────────────┘
+ *
+ * One token and a type with a dot kernel: no panel. Every y[t][r] is the dot product of a
+ * decoded row and x[t] in the fixed order of kernels.h, so all paths give the same bits. */
+#include "model/layers.h"
+
+/* Panels and blocks of x in floats: together they leave room in an L2 of 512 KiB. */
+#define PANEL_FLOATS ((size_t)64 * 1024)
+#define BLOCK_FLOATS ((size_t)32 * 1024)
+#define PANEL_ROWS 32u
+/* For few tokens a panel is read about once: keep it in L1. */
+#define FEW_TOKENS 4u
+#define SMALL_PANEL_FLOATS ((size_t)4 * 1024)
+
+struct linear {
+    const struct gs_run *run;
+    const struct gs_matrix *w;
+    const float *bias, *x;
+    float *y;
+    size_t T, panel; /* rows of a panel */
+};
+
+/* Files may place a tensor anywhere; decode reads bytes, the others read elements. */
+static bool is_aligned(const struct gs_matrix *w)
+{
+    return (uintptr_t)w->data % (w->type == GS_TYPE_F32 ? 4 : 2) == 0;
+}
+
+/* Rows of decoded floats times x; y points at the first of these rows' outputs. */
+static void multiply_panel(const struct linear *l, const float *panel, size_t n, float *y)
+{
+    size_t cols = l->w->cols, rows = l->w->rows;
+    size_t block = GS_MAX(BLOCK_FLOATS / cols, 8u);
+
+    for (size_t t = 0; t < l->T; t += block)
+        l->run->k->mul_f32(panel, cols, n, l->x + t * cols, cols, GS_MIN(block, l->T - t),
+                           cols, y + t * rows, rows);
+}
+
+static void linear_rows(void *ctx, size_t begin, size_t end, int worker)
+{
+    const struct linear *l = ctx;
+    const struct gs_matrix *w = l->w;
+    const char *row = (const char *)w->data + begin * w->row_bytes;
+
+    if (w->type == GS_TYPE_F32 && l->T > 1 && is_aligned(w)) {
+        const float *panel = (const void *)row;
+        for (size_t r = begin; r < end; r += l->panel, panel += l->panel * w->cols)
+            multiply_panel(l, panel, GS_MIN(l->panel, end - r), l->y + r);
+    } else if (l->T == 1 && l->run->k->dot[w->type] && is_aligned(w)) {
+        gs_dot_fn dot = l->run->k->dot[w->type];
+        for (size_t r = begin; r < end; r++, row += w->row_bytes)
+            l->y[r] = dot(row, l->x, w->cols);
+    } else {
+        float *panel = gs_run_scratch(l->run, worker);
+        for (size_t r = begin; r < end; r += l->panel) {
+            size_t n = GS_MIN(l->panel, end - r);
+            for (size_t i = 0; i < n; i++, row += w->row_bytes)
+                l->run->k->decode[w->type](row, panel + i * w->cols, w->cols);
+            multiply_panel(l, panel, n, l->y + r);
+        }
+    }
+    for (size_t t = 0; l->bias && t < l->T; t++)
+        for (size_t r = begin; r < end; r++)
+            l->y[t * w->rows + r] += l->bias[r];
+}
+
+size_t gs_linear_scratch(size_t cols)
+{
+    return GS_MAX(PANEL_FLOATS, cols);
+}
+
+void gs_linear_forward(const struct gs_run *run, const struct gs_matrix *w, const float *bias,
+                       const float *x, size_t T, float *y)
+{
+    struct linear l = {.run = run, .w = w, .bias = bias, .x = x, .y = y, .T = T};
+    size_t floats = T <= FEW_TOKENS ? SMALL_PANEL_FLOATS : PANEL_FLOATS;
+    size_t workers = (size_t)gs_team_size(run->team);
+
+    l.panel = GS_MAX(GS_MIN(floats / w->cols, PANEL_ROWS), 1u);
+    /* Several tasks a worker even out their speeds; whole panels but for narrow matrices. */
+    size_t grain = T <= FEW_TOKENS ? GS_MAX(w->rows / (4 * workers), l.panel) : l.panel;
+    if (w->rows < 4 * workers * grain)
+        grain = GS_MAX(w->rows / (4 * workers), 1u);
+    gs_team_run(run->team, w->rows, grain, linear_rows, &l);
+}

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: MIT
+ * Opening a model: for every row of weights.def that the architecture needs or may have,
+ * the tensor is found in the store, its shape and type are checked against the
+ * configuration, and the field is filled in through its offset.
+ *
+ * A tensor that no row claims is an error: a weight left out gives wrong numbers. */
+#include "model/weights.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "kernels/kernels.h"
+#include "model/arch.h"
+
+#define NAME_MAX_BYTES 80
+
+enum dim {
+    GS_DIM_NONE, GS_DIM_EMBD, GS_DIM_VOCAB, GS_DIM_CTX, GS_DIM_ROT, GS_DIM_HEAD, GS_DIM_Q,
+    GS_DIM_K, GS_DIM_V, GS_DIM_QKV, GS_DIM_ATT, GS_DIM_FF, GS_DIM_FF2
+};
+
+static uint64_t dim_size(const struct gs_config *c, enum dim dim)
+{
+    uint64_t q = (uint64_t)c->n_head * c->head_k, k = (uint64_t)c->n_head_kv * c->head_k;
+    uint64_t v = (uint64_t)c->n_head_kv * c->head_v;
+    const uint64_t sizes[] = {
+        [GS_DIM_NONE] = 1, [GS_DIM_EMBD] = c->n_embd, [GS_DIM_VOCAB] = c->n_vocab,
+        [GS_DIM_CTX] = c->n_ctx_train, [GS_DIM_ROT] = c->rope_dims / 2,
+        [GS_DIM_HEAD] = c->head_k, [GS_DIM_Q] = q, [GS_DIM_K] = k, [GS_DIM_V] = v,
+        [GS_DIM_QKV] = q + k + v, [GS_DIM_ATT] = (uint64_t)c->n_head * c->head_v,
+        [GS_DIM_FF] = c->n_ff, [GS_DIM_FF2] = 2 * (uint64_t)c->n_ff,
+    };
+
+    return sizes[dim];
+}
+
+struct row {
+    const char *name;
+    size_t offset;     /* of the field in its struct */
+    enum dim in, out;  /* out GS_DIM_NONE: a vector */
+};
+
+static const struct row rows[GS_SLOT_COUNT] = {
+#define M(field, name, in, out) \
+    [GS_SLOT_##field] = {name, offsetof(struct SCOPE, field), GS_DIM_##in, GS_DIM_##out},
+#define V(field, name, n) \
+    [GS_SLOT_##field] = {name, offsetof(struct SCOPE, field), GS_DIM_##n, GS_DIM_NONE},
+#define GS_MODEL_TENSORS
+#define SCOPE gs_model_weights
+#include "model/weights.def"
+#undef GS_MODEL_TENSORS
+#undef SCOPE
+#define GS_BLOCK_TENSORS
+#define SCOPE gs_block_weights
+#include "model/weights.def"
+#undef GS_BLOCK_TENSORS
+#undef SCOPE
+#undef M
+#undef V
+};
+
+static void shape_text(const uint64_t *dim, uint32_t n, char *out, size_t size)
+{
+    size_t used = 0;
+
+    for (uint32_t i = 0; i < n && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%" PRIu64, i ? ", " : "", dim[i]);
+}
+
+static int check_shape(const struct gs_lm *lm, const struct gs_tensor *t, const struct row *row,
+                       struct gs_err *err)
+{
+    uint64_t want[2] = {dim_size(&lm->config, row->in), dim_size(&lm->config, row->out)};
+    uint32_t n = row->out == GS_DIM_NONE ? 1 : 2;
+    char wanted[64], found[96];
+
+    if (t->n_dims == n && t->dim[0] == want[0] && (n == 1 || t->dim[1] == want[1]))
+        return GS_OK;
+    shape_text(want, n, wanted, sizeof wanted);
+    shape_text(t->dim, t->n_dims, found, sizeof found);
+    return gs_fail(err, GS_E_FORMAT, "%s: tensor %s: expected shape [%s], found [%s]", t->file,
+                   t->name, wanted, found);
+}
+
+static int bind_matrix(struct gs_lm *lm, const struct gs_tensor *t, struct gs_matrix *out,
+                       struct gs_err *err)
+{
+    uint64_t row_bytes;
+
+    if (!gs_kernels()->decode[t->type])
+        return gs_fail(err, GS_E_UNSUPPORTED, "%s: tensor %s: type %s cannot be decoded",
+                       t->file, t->name, gs_type_info(t->type)->name);
+    int rc = gs_type_row_bytes(t->type, t->dim[0], &row_bytes, err);
+    if (rc)
+        return rc;
+    *out = (struct gs_matrix){.type = t->type, .rows = t->dim[1], .cols = t->dim[0],
+                              .row_bytes = row_bytes};
+    return gs_store_data(lm->store, t, &out->data, err);
+}
+
+static int bind_vector(struct gs_lm *lm, const struct gs_tensor *t, const float **out,
+                       struct gs_err *err)
+{
+    const void *data;
+
+    if (t->type != GS_TYPE_F32 && t->type != GS_TYPE_F16 && t->type != GS_TYPE_BF16)
+        return gs_fail(err, GS_E_FORMAT,
+                       "%s: tensor %s: expected type F32, F16 or BF16, found %s", t->file,
+                       t->name, gs_type_info(t->type)->name);
+    int rc = gs_store_data(lm->store, t, &data, err);
+    if (rc)
+        return rc;
+    float *copy = gs_arena_alloc(&lm->vectors, t->dim[0], sizeof *copy);
+    if (!copy)
+        return gs_fail_nomem(err, t->name);
+    gs_kernels()->decode[t->type](data, copy, t->dim[0]);
+    *out = copy;
+    return GS_OK;
+}
+
+/* Slots first … end-1 named in `want` go into *base; those in `need` must be there. */
+static int bind_rows(struct gs_lm *lm, int first, int end, const char *prefix, uint64_t need,
+                     uint64_t want, void *base, size_t *bound, struct gs_err *err)
+{
+    char name[NAME_MAX_BYTES];
+
+    for (int slot = first; slot < end; slot++) {
+        if (!(want >> slot & 1))
+            continue;
+        const struct row *row = &rows[slot];
+        snprintf(name, sizeof name, "%s%s", prefix, row->name);
+        const struct gs_tensor *t = gs_store_find(lm->store, name);
+        if (!t && !(need >> slot & 1))
+            continue;
+        if (!t)
+            return gs_fail(err, GS_E_FORMAT, "%s: tensor %s is missing (architecture %s)",
+                           gs_store_path(lm->store), name, lm->config.arch->name);
+        void *field = (char *)base + row->offset;
+        int rc = check_shape(lm, t, row, err);
+        if (!rc)
+            rc = row->out == GS_DIM_NONE ? bind_vector(lm, t, field, err)
+                                         : bind_matrix(lm, t, field, err);
+        if (rc)
+            return rc;
+        ++*bound;
+    }
+    return GS_OK;
+}
+
+/* Rows first … first+n-1 of w. */
+static struct gs_matrix matrix_rows(const struct gs_matrix *w, size_t first, size_t n)
+{
+    struct gs_matrix view = *w;
+
+    assert(first + n <= w->rows);
+    view.data = (const char *)w->data + first * w->row_bytes;
+    view.rows = n;
+    return view;
+}
+
+static void split_fused(const struct gs_config *c, struct gs_block_weights *b)
+{
+    size_t q = dim_size(c, GS_DIM_Q), k = dim_size(c, GS_DIM_K), v = dim_size(c, GS_DIM_V);
+
+    if (b->attn_qkv.data) {
+        b->attn_q = matrix_rows(&b->attn_qkv, 0, q);
+        b->attn_k = matrix_rows(&b->attn_qkv, q, k);
+        b->attn_v = matrix_rows(&b->attn_qkv, q + k, v);
+    }
+    if (b->attn_qkv_b) {
+        b->attn_q_b = b->attn_qkv_b;
+        b->attn_k_b = b->attn_qkv_b + q;
+        b->attn_v_b = b->attn_qkv_b + q + k;
+    }
+    if (b->ffn_gate_up.data) {
+        b->ffn_gate = matrix_rows(&b->ffn_gate_up, 0, c->n_ff);
+        b->ffn_up = matrix_rows(&b->ffn_gate_up, c->n_ff, c->n_ff);
+    }
+}
+
+static int bind_block(struct gs_lm *lm, uint32_t il, size_t *bound, struct gs_err *err)
+{
+    const struct gs_arch *arch = lm->config.arch;
+    const uint64_t split = GS_BIT(attn_q) | GS_BIT(attn_k) | GS_BIT(attn_v) |
+                           GS_BIT(attn_q_b) | GS_BIT(attn_k_b) | GS_BIT(attn_v_b);
+    uint64_t need = arch->need, want = arch->need | arch->may;
+    char prefix[24], name[NAME_MAX_BYTES];
+
+    snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", il);
+    snprintf(name, sizeof name, "%s%s", prefix, rows[GS_SLOT_attn_qkv].name);
+    if (want & GS_BIT(attn_qkv) && gs_store_find(lm->store, name)) {
+        need &= ~split;
+        want &= ~split;
+    } else {
+        want &= ~GS_BIT(attn_qkv_b);
+    }
+    int rc = bind_rows(lm, GS_SLOT_MODEL_COUNT + 1, GS_SLOT_COUNT, prefix, need, want,
+                       &lm->blocks[il], bound, err);
+    if (!rc)
+        split_fused(&lm->config, &lm->blocks[il]);
+    return rc;
+}
+
+/* True if some slot of the architecture goes by this name. */
+static bool is_claimed(const struct gs_lm *lm, const char *name)
+{
+    uint64_t want = lm->config.arch->need | lm->config.arch->may;
+    int first = 0, end = GS_SLOT_MODEL_COUNT;
+
+    if (!strncmp(name, "blk.", 4)) {
+        char *rest;
+        unsigned long il = strtoul(name + 4, &rest, 10);
+        if (rest == name + 4 || *rest != '.' || il >= lm->config.n_layer)
+            return false;
+        name = rest + 1;
+        first = GS_SLOT_MODEL_COUNT + 1;
+        end = GS_SLOT_COUNT;
+    }
+    for (int slot = first; slot < end; slot++)
+        if (want >> slot & 1 && !strcmp(rows[slot].name, name))
+            return true;
+    return false;
+}
+
+static int refuse_unclaimed(const struct gs_lm *lm, size_t bound, struct gs_err *err)
+{
+    size_t n = gs_store_count(lm->store);
+
+    if (bound == n)
+        return GS_OK;
+    for (size_t i = 0; i < n; i++) {
+        const struct gs_tensor *t = gs_store_tensor(lm->store, i);
+        if (!is_claimed(lm, t->name))
+            return gs_fail(err, GS_E_UNSUPPORTED,
+                           "%s: tensor %s has no place in architecture %s (%" PRIu32 " layers)",
+                           t->file, t->name, lm->config.arch->name, lm->config.n_layer);
+    }
+    return gs_fail(err, GS_E_UNSUPPORTED,
+                   "%s: both fused and separate attention projections are there",
+                   gs_store_path(lm->store));
+}
+
+/* RoPE factors divide frequencies. */
+static int check_factors(const struct gs_lm *lm, const float *f, enum gs_tensor_slot slot,
+                         struct gs_err *err)
+{
+    for (uint32_t i = 0; f && i < lm->config.rope_dims / 2; i++)
+        if (!(f[i] >= 1e-6f && f[i] <= 1e9f))
+            return gs_fail(err, GS_E_FORMAT,
+                           "%s: tensor %s: factor %" PRIu32 " is %g, expected 1e-6 to 1e9",
+                           gs_store_path(lm->store), rows[slot].name, i, (double)f[i]);
+    return GS_OK;
+}
+
+static int bind_all(struct gs_lm *lm, struct gs_err *err)
+{
+    const struct gs_arch *arch = lm->config.arch;
+    struct gs_model_weights *m = &lm->model;
+    size_t bound = 0;
+    int rc;
+
+    rc = bind_rows(lm, 0, GS_SLOT_MODEL_COUNT, "", arch->need, arch->need | arch->may, m,
+                   &bound, err);
+    for (uint32_t il = 0; !rc && il < lm->config.n_layer; il++)
+        rc = bind_block(lm, il, &bound, err);
+    if (rc || (rc = refuse_unclaimed(lm, bound, err)) ||
+        (rc = check_factors(lm, m->rope_freqs, GS_SLOT_rope_freqs, err)) ||
+        (rc = check_factors(lm, m->rope_long, GS_SLOT_rope_long, err)) ||
+        (rc = check_factors(lm, m->rope_short, GS_SLOT_rope_short, err)))
+        return rc;
+    if (!m->output.data)
+        m->output = m->token_embd;
+    return GS_OK;
+}
+
+int gs_lm_open(struct gs_store *store, struct gs_lm **out, struct gs_err *err)
+{
+    struct gs_lm *lm = NULL;
+    int rc;
+
+    *out = NULL;
+    lm = gs_alloc(1, sizeof *lm);
+    if (!lm)
+        return gs_fail_nomem(err, "the model");
+    lm->store = store;
+    rc = gs_config_read(gs_store_meta(store), gs_store_path(store), &lm->config, err);
+    if (rc)
+        goto out;
+    if (lm->config.n_layer > gs_store_count(store)) {
+        rc = gs_fail(err, GS_E_FORMAT, "%s: %" PRIu32 " layers but only %zu tensors",
+                     gs_store_path(store), lm->config.n_layer, gs_store_count(store));
+        goto out;
+    }
+    lm->blocks = gs_alloc(lm->config.n_layer, sizeof *lm->blocks);
+    rc = lm->blocks ? bind_all(lm, err) : gs_fail_nomem(err, "the model's layers");
+out:
+    if (rc)
+        gs_lm_close(&lm);
+    *out = lm;
+    return rc;
+}
+
+void gs_lm_close(struct gs_lm **lmp)
+{
+    struct gs_lm *lm = *lmp;
+
+    if (!lm)
+        return;
+    gs_arena_clear(&lm->vectors);
+    gs_free(&lm->blocks);
+    gs_free(lmp);
+}
+
+const struct gs_config *gs_lm_config(const struct gs_lm *lm)
+{
+    return &lm->config;
+}
