@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/hash.h"
 #include "core/log.h"
 #include "text/kind.h"
 #include "text/nfc.h"
@@ -30,6 +31,7 @@ struct rules {
     struct gs_splitter *splitter;
     struct merge *merges; /* open addressing, at most half full */
     uint32_t mask;
+    uint64_t multiplier;  /* odd, of merge_hash */
     int32_t byte_token[256];        /* negative: the vocabulary lacks it */
     uint16_t letter[256];           /* code point that stands for a byte */
     int16_t byte_of[ALPHABET_END];  /* and back; negative: none */
@@ -63,28 +65,26 @@ static void find_byte_tokens(const struct gs_tokenizer *t, struct rules *r)
         missing += r->byte_token[b] < 0;
     }
     if (missing)
-        gs_log(GS_LOG_WARN, "%s: the vocabulary lacks tokens for %d of the 256 bytes; text "
+        gs_log(GS_LOG_INFO, "%s: the vocabulary lacks tokens for %d of the 256 bytes; text "
                "with them loses them", t->where, missing);
 }
 
-static uint32_t merge_hash(int32_t left, int32_t right)
+/* Multiply-shift hashing with a multiplier that no file can know. */
+static uint32_t merge_hash(const struct rules *r, int32_t left, int32_t right)
 {
-    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
+    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * r->multiplier;
     h ^= h >> 32;
-    return (uint32_t)(h * 0x9e3779b97f4a7c15u >> 32);
+    return (uint32_t)(h * r->multiplier >> 32);
 }
 
-/* The entry of the pair, or the free one where it belongs; NULL after GS_MAX_PROBES. */
+/* The entry of the pair, or the free one where it belongs. */
 static struct merge *find_merge(const struct rules *r, int32_t left, int32_t right)
 {
-    uint32_t at = merge_hash(left, right) & r->mask;
-
-    for (int i = 0; i <= GS_MAX_PROBES; i++, at = (at + 1) & r->mask) {
+    for (uint32_t at = merge_hash(r, left, right) & r->mask;; at = (at + 1) & r->mask) {
         struct merge *m = &r->merges[at];
         if (m->left < 0 || (m->left == left && m->right == right))
             return m;
     }
-    return NULL;
 }
 
 /* The token of a merge's result. Vocabularies list results in the order of their merges, so
@@ -144,10 +144,7 @@ static int add_merges(const struct gs_tokenizer *t, struct rules *r, const struc
         }
         last = merged;
         struct merge *entry = find_merge(r, l, m);
-        if (!entry)
-            rc = gs_fail(err, GS_E_FORMAT, "%s: tokenizer.ggml.merges: too many pairs collide "
-                         "at element %" PRIu64, t->where, i);
-        else if (entry->left < 0) /* of equal pairs the first counts */
+        if (entry->left < 0) /* of equal pairs the first counts */
             *entry = (struct merge){l, m, (uint32_t)i, merged};
     }
     if (useless && rc == GS_OK)
@@ -222,6 +219,7 @@ static int bpe_load(struct gs_tokenizer *t, const struct gs_meta *meta, struct g
     if (!r)
         return gs_fail_nomem(err, "tokenizer");
     t->rules = r;
+    r->multiplier = gs_hash("merges", 6) | 1;
     make_alphabet(r);
     find_byte_tokens(t, r);
     int rc = choose_family(t, r, meta, err);
@@ -239,7 +237,7 @@ static bool pair(const void *rules, const char *word, const struct gs_symbol *le
     if (left->id < 0 || right->id < 0)
         return false;
     const struct merge *m = find_merge(rules, left->id, right->id);
-    if (!m || m->left < 0)
+    if (m->left < 0)
         return false;
     *rank = m->rank;
     *id = m->merged;

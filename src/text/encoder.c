@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
-#include "text/vocab.h"
+#include "core/cursor.h"
 
 /* Words in the cache: enough for a book's common words, small enough for the L2 cache. */
 #define CACHE_WORDS 8192
@@ -45,6 +45,27 @@ int gs_encoder_push(struct gs_encoder *e, int32_t token)
     return GS_OK;
 }
 
+/* Fast rather than strong: a collision only costs a miss. */
+static uint64_t word_hash(const char *text, size_t n)
+{
+    const uint64_t k = 0x9e3779b97f4a7c15u; /* 2^64 / golden ratio, odd */
+    uint64_t h = (n + 1) * k;
+
+    for (; n >= 8; n -= 8, text += 8) {
+        h = (h ^ gs_load_u64(text)) * k;
+        h ^= h >> 32;
+    }
+    if (n) {
+        uint64_t tail = 0;
+        for (size_t i = 0; i < n; i++)
+            tail |= (uint64_t)(uint8_t)text[i] << 8 * i;
+        h = (h ^ tail) * k;
+        h ^= h >> 32;
+    }
+    h *= k;
+    return h ^ h >> 29;
+}
+
 bool gs_encoder_recall(struct gs_encoder *e, const char *word, size_t n,
                        struct gs_cached_word **slot, int *rc)
 {
@@ -52,7 +73,7 @@ bool gs_encoder_recall(struct gs_encoder *e, const char *word, size_t n,
     *rc = GS_OK;
     if (!e->cache || n > UINT32_MAX)
         return false;
-    struct gs_cached_word *c = &e->cache[gs_text_hash(word, n) & e->cache_mask];
+    struct gs_cached_word *c = &e->cache[word_hash(word, n) & e->cache_mask];
     *slot = c;
     if (!c->word || c->n != n || memcmp(c->word, word, n))
         return false;

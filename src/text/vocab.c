@@ -9,38 +9,18 @@
 #include <string.h>
 
 #include "core/alloc.h"
-#include "core/cursor.h"
+#include "core/hash.h"
 
 struct gs_vocab_slot {
     uint32_t hash;
     int32_t id_plus_1; /* 0 = free */
 };
 
-uint64_t gs_text_hash(const char *text, size_t n)
-{
-    const uint64_t k = 0x9e3779b97f4a7c15u; /* 2^64 / golden ratio, odd */
-    uint64_t h = (n + 1) * k;
-
-    for (; n >= 8; n -= 8, text += 8) {
-        h = (h ^ gs_load_u64(text)) * k;
-        h ^= h >> 32;
-    }
-    if (n) {
-        uint64_t tail = 0;
-        for (size_t i = 0; i < n; i++)
-            tail |= (uint64_t)(uint8_t)text[i] << 8 * i;
-        h = (h ^ tail) * k;
-        h ^= h >> 32;
-    }
-    h *= k;
-    return h ^ h >> 29;
-}
-
 int32_t gs_vocab_find(const struct gs_vocab *v, const char *text, size_t n)
 {
     if (n == 0 || n > v->max_bytes)
         return -1;
-    uint32_t hash = (uint32_t)gs_text_hash(text, n);
+    uint32_t hash = (uint32_t)gs_hash(text, n);
     for (uint32_t at = hash & v->slot_mask;; at = (at + 1) & v->slot_mask) {
         const struct gs_vocab_slot *slot = &v->slots[at];
         if (!slot->id_plus_1)
@@ -56,20 +36,16 @@ int32_t gs_vocab_find(const struct gs_vocab *v, const char *text, size_t n)
 static int insert(struct gs_vocab *v, uint32_t id, const char *where, struct gs_err *err)
 {
     struct gs_str s = v->text[id];
-    uint32_t hash = (uint32_t)gs_text_hash(s.data, s.size);
+    uint32_t hash = (uint32_t)gs_hash(s.data, s.size);
     uint32_t at = hash & v->slot_mask;
 
-    for (int probes = 0; v->slots[at].id_plus_1; at = (at + 1) & v->slot_mask) {
+    for (; v->slots[at].id_plus_1; at = (at + 1) & v->slot_mask) {
         uint32_t other = (uint32_t)v->slots[at].id_plus_1 - 1;
         if (v->slots[at].hash == hash && v->text[other].size == s.size &&
             !memcmp(v->text[other].data, s.data, s.size))
             return gs_fail(err, GS_E_FORMAT,
                            "%s: tokenizer.ggml.tokens: tokens %u and %u have the same text",
                            where, other, id);
-        if (++probes > GS_MAX_PROBES)
-            return gs_fail(err, GS_E_FORMAT,
-                           "%s: tokenizer.ggml.tokens: too many texts collide at token %u",
-                           where, id);
     }
     v->slots[at] = (struct gs_vocab_slot){hash, (int32_t)id + 1};
     return GS_OK;

@@ -36,11 +36,4 @@ void gs_vocab_clear(struct gs_vocab *v);
 /* The token whose text is exactly these bytes, or negative. */
 int32_t gs_vocab_find(const struct gs_vocab *v, const char *text, size_t n);
 
-/* A hash of n bytes. The same on every machine. */
-uint64_t gs_text_hash(const char *text, size_t n);
-
-/* Most places tried in a table that is at most half full. Honest names stay far below; a
- * file whose names are built to collide is refused instead of read in quadratic time. */
-#define GS_MAX_PROBES 1024
-
 #endif
