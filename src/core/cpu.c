@@ -10,13 +10,22 @@
 
 #if defined(__x86_64__)
 
+#include <cpuid.h>
+
+/* clang 14 has no name for it in __builtin_cpu_supports. */
+static bool has_f16c(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+
 uint32_t gs_cpu_flags(void)
 {
     uint32_t flags = 0;
 
     __builtin_cpu_init(); /* asks the operating system for its register state too */
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2"))
+        has_f16c() && __builtin_cpu_supports("bmi2"))
         flags |= GS_CPU_AVX2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
