@@ -73,7 +73,7 @@ struct gs_model_info {
     double bpw;          /* 8 · bytes / parameters */
     uint32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv;
     size_t n_tensors, n_meta;
-    bool has_tokenizer, runnable; /* runnable: a supported architecture, all tensors there */
+    bool has_tokenizer;
 };
 
 struct gs_tensor_info {
@@ -85,14 +85,21 @@ struct gs_tensor_info {
 };
 
 /* Opens a GGUF file (any shard of a set), a safetensors file or a Hugging Face folder.
- * Metadata is read and checked; weights are memory-mapped. */
+ * Metadata is read and checked; weights are memory-mapped. Any such file opens, whatever it
+ * holds: the tokenizer and the network are built when a call first needs them, and only
+ * that call fails for a vocabulary, an adapter or an architecture that is not supported. */
 GS_API int gs_model_open(const char *path, struct gs_model **out, struct gs_err *err);
 GS_API void gs_model_close(struct gs_model **model);
 GS_API void gs_model_info(const struct gs_model *model, struct gs_model_info *out);
 GS_API int gs_model_tensor(const struct gs_model *model, size_t index,
                            struct gs_tensor_info *out, struct gs_err *err);
 
-/* Metadata pair `index` as text (arrays abbreviated), borrowed until the next call. */
+/* GS_OK if the model can run: a supported architecture with all its tensors. Otherwise the
+ * error that gs_session_create would give. */
+GS_API int gs_model_runnable(const struct gs_model *model, struct gs_err *err);
+
+/* Metadata pair `index` as text; type is "u32", "string", "string[49152]"… Arrays are cut
+ * after their first elements. Borrowed until the next call. */
 GS_API int gs_model_meta(struct gs_model *model, size_t index, const char **key,
                          const char **type, const char **value, struct gs_err *err);
 
@@ -136,6 +143,8 @@ struct gs_session_options {
     uint32_t batch;    /* most tokens a forward pass; 0 = 512 */
     int threads;       /* 0 = one a processor */
     bool kv_f32;       /* KV cache in f32 instead of f16 */
+    gs_progress_fn progress; /* after each batch of a call that feeds more than one; or NULL */
+    void *progress_ctx;
 };
 
 struct gs_sampling {
@@ -144,7 +153,7 @@ struct gs_sampling {
     float top_p, min_p;   /* 1 and 0 = off */
     float repeat_penalty; /* 1 = off */
     int repeat_last_n;    /* tokens looked back on */
-    uint64_t seed;
+    uint64_t seed;        /* equal seeds draw alike: give each call of a session its own */
 };
 #define GS_SAMPLING_DEFAULT {.temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, \
                              .repeat_penalty = 1.0f, .repeat_last_n = 64, .seed = 0}
@@ -155,8 +164,9 @@ struct gs_run_stats {
     bool ended; /* the model ended its text, rather than the limit */
 };
 
-/* The model must outlive its sessions. Weights are shared between sessions. */
-GS_API int gs_session_create(struct gs_model *model, const struct gs_session_options *options,
+/* The model must outlive its sessions. Weights are shared between sessions, which may run
+ * in different threads; one session is for one thread at a time. */
+GS_API int gs_session_create(const struct gs_model *model, const struct gs_session_options *options,
                              struct gs_session **out, struct gs_err *err);
 GS_API void gs_session_destroy(struct gs_session **session);
 GS_API uint32_t gs_session_ctx(const struct gs_session *session);
@@ -164,6 +174,11 @@ GS_API uint32_t gs_session_ctx(const struct gs_session *session);
 /* Positions filled so far; gs_session_rewind drops those from n on. */
 GS_API uint32_t gs_session_pos(const struct gs_session *session);
 GS_API void gs_session_rewind(struct gs_session *session, uint32_t n);
+
+/* How many of the n tokens, from the first, are what the session has seen from its first
+ * position: what a caller with a changed prompt need not feed again. */
+GS_API uint32_t gs_session_match(const struct gs_session *session, const int32_t *tokens,
+                                 size_t n);
 
 /* Appends tokens; *logits (n_vocab floats, borrowed until the next call) are the last one's. */
 GS_API int gs_session_feed(struct gs_session *session, const int32_t *tokens, size_t n,
@@ -173,7 +188,10 @@ GS_API int gs_session_feed(struct gs_session *session, const int32_t *tokens, si
 typedef int (*gs_text_fn)(void *ctx, const char *text, size_t n);
 
 /* Feeds `tokens`, then samples up to n_predict tokens (negative: until the end of text or
- * of the context). The session keeps everything it has seen. */
+ * of the context). The session keeps all that it was fed and has emitted; the token that
+ * ended the text is not among it. n may be 0 where something was fed before. Tokens that
+ * do not fit are an error, never cut. After warm-up a token allocates nothing (set
+ * GOSSET_ALLOC_GUARD=1 in the environment to abort if one does). */
 GS_API int gs_session_generate(struct gs_session *session, const int32_t *tokens, size_t n,
                                int64_t n_predict, const struct gs_sampling *sampling,
                                gs_text_fn emit, void *ctx, struct gs_run_stats *stats,
@@ -205,8 +223,8 @@ struct gs_eval_result {
 /* Perplexity of text by llama.cpp's method (the second half of each chunk is scored); with
  * `ref` not NULL also the divergence from it, both models run in lockstep. Both must have
  * the same tokenizer. */
-GS_API int gs_eval_text(struct gs_model *model, struct gs_model *ref, const char *text,
-                        size_t n, const struct gs_eval_options *options,
+GS_API int gs_eval_text(const struct gs_model *model, const struct gs_model *ref,
+                        const char *text, size_t n, const struct gs_eval_options *options,
                         struct gs_eval_result *out, struct gs_err *err);
 
 struct gs_task_result {
@@ -219,7 +237,7 @@ struct gs_task_result {
 
 /* Scores a JSONL file of tasks (docs/eval.md lists the layouts); `limit` 0 = all items.
  * options->ctx and ->chunks are not used. */
-GS_API int gs_eval_task(struct gs_model *model, const char *path, uint64_t limit,
+GS_API int gs_eval_task(const struct gs_model *model, const char *path, uint64_t limit,
                         const struct gs_eval_options *options, struct gs_task_result *out,
                         struct gs_err *err);
 
