@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT
+ * gosset.h: running a model. A session owns the threads, the KV cache and the list of tokens
+ * that fill it; logits of the last position are always at hand unless a rewind dropped them.
+ *
+ * Generating:  feed prompt → [ pick from logits → emit its text → feed it → logits ] …
+ *
+ * Every emitted token is fed before the next step, also the last one, so that a session
+ * always holds exactly what its caller has seen and can be continued. All buffers of a step
+ * are taken before the first one. */
+#include "api/api.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/alloc.h"
+#include "model/sampler.h"
+
+#define CTX_DEFAULT 4096
+#define BATCH_DEFAULT 512
+#define CTX_MAX (1u << 30)
+
+struct gs_session {
+    const struct gs_model *model;
+    struct gs_team *team;
+    struct gs_decoder *decoder;
+    int32_t *history; /* (ctx) the tokens in the cache */
+    float *logits;    /* (V) of the last position, if have_logits */
+    uint32_t n_vocab, batch;
+    bool have_logits, guard;
+    gs_progress_fn progress;
+    void *progress_ctx;
+    /* One token's bytes and its text with replacements; sized for the longest token. */
+    char *piece, *text;
+    size_t piece_bytes;
+};
+
+static double seconds_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int create_decoder(struct gs_session *s, const struct gs_session_options *options,
+                          struct gs_err *err)
+{
+    struct gs_lm *lm;
+    uint32_t ctx = options->ctx;
+    int rc;
+
+    if ((rc = gs_api_lm(s->model, &lm, err)))
+        return rc;
+    const struct gs_config *config = gs_lm_config(lm);
+    if (!ctx)
+        ctx = config->n_ctx_train ? GS_MIN(config->n_ctx_train, CTX_DEFAULT) : CTX_DEFAULT;
+    if (ctx > CTX_MAX)
+        return gs_fail(err, GS_E_ARG, "a context of %u positions; the most is %u", ctx, CTX_MAX);
+    if ((rc = gs_team_create(options->threads, &s->team, err)))
+        return rc;
+    s->batch = GS_MIN(options->batch ? options->batch : BATCH_DEFAULT, ctx);
+    struct gs_decoder_options d = {
+        .ctx = ctx, .batch = s->batch, .kv_f32 = options->kv_f32, .team = s->team};
+    if ((rc = gs_decoder_create(lm, &d, &s->decoder, err)))
+        return rc;
+    s->n_vocab = config->n_vocab;
+    s->history = gs_alloc(ctx, sizeof *s->history);
+    s->logits = gs_alloc(s->n_vocab, sizeof *s->logits);
+    if (!s->history || !s->logits)
+        return gs_fail_nomem(err, "a session");
+    return GS_OK;
+}
+
+int gs_session_create(const struct gs_model *model, const struct gs_session_options *options,
+                      struct gs_session **out, struct gs_err *err)
+{
+    static const struct gs_session_options defaults;
+    const char *guard = getenv("GOSSET_ALLOC_GUARD");
+    int rc;
+
+    *out = NULL;
+    struct gs_session *s = gs_alloc(1, sizeof *s);
+    if (!s)
+        return gs_fail_nomem(err, "a session");
+    if (!options)
+        options = &defaults;
+    s->model = model;
+    s->progress = options->progress;
+    s->progress_ctx = options->progress_ctx;
+    s->guard = guard && *guard == '1';
+    if ((rc = create_decoder(s, options, err))) {
+        gs_session_destroy(&s);
+        return rc;
+    }
+    *out = s;
+    return GS_OK;
+}
+
+void gs_session_destroy(struct gs_session **sessionp)
+{
+    struct gs_session *s = *sessionp;
+
+    if (!s)
+        return;
+    gs_decoder_destroy(&s->decoder);
+    gs_team_destroy(&s->team);
+    gs_free(&s->history);
+    gs_free(&s->logits);
+    gs_free(&s->piece);
+    gs_free(&s->text);
+    gs_free(sessionp);
+}
+
+uint32_t gs_session_ctx(const struct gs_session *s)
+{
+    return gs_decoder_ctx(s->decoder);
+}
+
+uint32_t gs_session_pos(const struct gs_session *s)
+{
+    return gs_decoder_pos(s->decoder);
+}
+
+void gs_session_rewind(struct gs_session *s, uint32_t n)
+{
+    if (n >= gs_session_pos(s))
+        return;
+    gs_decoder_rewind(s->decoder, n);
+    s->have_logits = false;
+}
+
+uint32_t gs_session_match(const struct gs_session *s, const int32_t *tokens, size_t n)
+{
+    uint32_t pos = gs_session_pos(s), i = 0;
+
+    while (i < pos && i < n && s->history[i] == tokens[i])
+        i++;
+    return i;
+}
+
+/* One forward pass; n <= batch. On failure the cache is as before. */
+static int feed_batch(struct gs_session *s, const int32_t *tokens, size_t n, struct gs_err *err)
+{
+    uint32_t pos = gs_session_pos(s);
+    int rc = gs_decoder_forward(s->decoder, tokens, n, err);
+
+    if (rc)
+        return rc;
+    memcpy(s->history + pos, tokens, n * sizeof *tokens);
+    s->have_logits = false;
+    return GS_OK;
+}
+
+static void take_logits(struct gs_session *s, size_t n_last_batch)
+{
+    gs_decoder_logits(s->decoder, n_last_batch - 1, 1, s->logits);
+    s->have_logits = true;
+}
+
+static int feed(struct gs_session *s, const int32_t *tokens, size_t n, struct gs_err *err)
+{
+    uint32_t pos = gs_session_pos(s), ctx = gs_session_ctx(s);
+    size_t step = 0;
+    int rc;
+
+    if (n > ctx - pos)
+        return gs_fail(err, GS_E_ARG,
+                       "the text has %zu tokens, the context holds %u of which %u are in use",
+                       n, ctx, pos);
+    for (size_t done = 0; done < n; done += step) {
+        step = GS_MIN(n - done, s->batch);
+        if ((rc = feed_batch(s, tokens + done, step, err)))
+            return rc;
+        if (s->progress && n > s->batch &&
+            s->progress(s->progress_ctx, "prompt tokens", done + step, n)) {
+            take_logits(s, step);
+            return gs_fail(err, GS_E_STOPPED, "stopped while reading the prompt");
+        }
+    }
+    if (n)
+        take_logits(s, step);
+    return GS_OK;
+}
+
+int gs_session_feed(struct gs_session *s, const int32_t *tokens, size_t n, const float **logits,
+                    struct gs_err *err)
+{
+    int rc = feed(s, tokens, n, err);
+
+    if (logits)
+        *logits = NULL;
+    if (rc)
+        return rc;
+    if (!s->have_logits)
+        return gs_fail(err, GS_E_ARG, "no tokens to continue from");
+    if (logits)
+        *logits = s->logits;
+    return GS_OK;
+}
+
+/* ---- generating ------------------------------------------------------------------ */
+
+struct run {
+    struct gs_session *s;
+    const struct gs_tokenizer *tokenizer;
+    struct gs_sampler *sampler;
+    struct gs_utf8_stream utf8;
+    gs_text_fn emit;
+    void *ctx;
+};
+
+/* Room for the longest token of the vocabulary, so that no step has to ask. */
+static int take_text_buffers(struct gs_session *s, const struct gs_tokenizer *t,
+                             struct gs_err *err)
+{
+    size_t longest = 0;
+
+    if (s->text)
+        return GS_OK;
+    for (uint32_t i = 0; i < gs_tokenizer_n_vocab(t); i++) {
+        size_t n = gs_tokenizer_bytes(t, (int32_t)i, false, NULL, 0);
+        longest = GS_MAX(longest, n);
+    }
+    gs_free(&s->piece);
+    s->piece = gs_alloc(longest, 1);
+    s->text = gs_alloc(3, longest + 4); /* a byte may become U+FFFD, see gs_utf8_push */
+    if (!s->piece || !s->text) {
+        gs_free(&s->text);
+        return gs_fail_nomem(err, "the text of a token");
+    }
+    s->piece_bytes = longest;
+    return GS_OK;
+}
+
+/* Picks the next token; its text, as far as whole characters are ready, is in s->text. */
+static int32_t next_token(struct run *run, size_t *n_text)
+{
+    struct gs_session *s = run->s;
+    int32_t token = gs_sampler_pick(run->sampler, s->logits);
+
+    *n_text = 0;
+    gs_sampler_accept(run->sampler, token);
+    /* A network may have more outputs than the vocabulary has tokens. */
+    if ((uint32_t)token < gs_tokenizer_n_vocab(run->tokenizer)) {
+        size_t n = gs_tokenizer_bytes(run->tokenizer, token, false, s->piece, s->piece_bytes);
+        assert(n <= s->piece_bytes);
+        *n_text = gs_utf8_push(&run->utf8, s->piece, n, s->text);
+    }
+    return token;
+}
+
+static int tell_text(struct run *run, size_t n)
+{
+    return n && run->emit ? run->emit(run->ctx, run->s->text, n) : 0;
+}
+
+/* The loop: returns when the text or the room ends, or emit asks. */
+static int predict(struct run *run, int64_t n_predict, struct gs_run_stats *stats,
+                   struct gs_err *err)
+{
+    struct gs_session *s = run->s;
+    bool stop = false;
+    int rc = GS_OK;
+
+    for (int64_t i = 0; !stop && (n_predict < 0 || i < n_predict); i++) {
+        size_t n_text;
+        if (gs_session_pos(s) == gs_session_ctx(s))
+            break;
+        if (s->guard)
+            gs_alloc_guard(true);
+        int32_t token = next_token(run, &n_text);
+        stats->ended = (uint32_t)token < gs_tokenizer_n_vocab(run->tokenizer) &&
+                       gs_tokenizer_is_end(run->tokenizer, token);
+        if (!stats->ended) {
+            rc = feed_batch(s, &token, 1, err);
+            if (!rc)
+                take_logits(s, 1);
+        }
+        if (s->guard)
+            gs_alloc_guard(false);
+        if (rc || stats->ended)
+            break;
+        stats->tokens++;
+        stop = tell_text(run, n_text);
+    }
+    if (!rc)
+        tell_text(run, gs_utf8_flush(&run->utf8, s->text));
+    return rc;
+}
+
+/* The sampler knows the tail of what the session holds, for the repetition penalty. */
+static void recall(struct run *run, const struct gs_sampling *sampling)
+{
+    uint32_t pos = gs_session_pos(run->s);
+    uint32_t n = sampling->repeat_last_n > 0 ? (uint32_t)sampling->repeat_last_n : 0;
+
+    for (uint32_t i = pos - GS_MIN(n, pos); i < pos; i++)
+        gs_sampler_accept(run->sampler, run->s->history[i]);
+}
+
+int gs_session_generate(struct gs_session *s, const int32_t *tokens, size_t n, int64_t n_predict,
+                        const struct gs_sampling *sampling, gs_text_fn emit, void *ctx,
+                        struct gs_run_stats *stats, struct gs_err *err)
+{
+    static const struct gs_sampling defaults = GS_SAMPLING_DEFAULT;
+    struct run run = {.s = s, .emit = emit, .ctx = ctx};
+    struct gs_run_stats st = {0};
+    double start = seconds_now(), fed;
+    int rc;
+
+    if (!sampling)
+        sampling = &defaults;
+    if ((rc = gs_api_tokenizer(s->model, &run.tokenizer, err)) ||
+        (rc = take_text_buffers(s, run.tokenizer, err)) ||
+        (rc = gs_sampler_create(sampling, s->n_vocab, &run.sampler, err)))
+        goto out;
+    if ((rc = gs_session_feed(s, tokens, n, NULL, err)))
+        goto out;
+    recall(&run, sampling);
+    st.prompt_tokens = n;
+    fed = seconds_now();
+    st.prompt_seconds = fed - start;
+    rc = predict(&run, n_predict, &st, err);
+    st.predict_seconds = seconds_now() - fed;
+out:
+    gs_sampler_destroy(&run.sampler);
+    if (stats)
+        *stats = st;
+    return rc;
+}
