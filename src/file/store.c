@@ -196,6 +196,17 @@ int gs_store_data(struct gs_store *store, const struct gs_tensor *tensor, const 
     return GS_OK;
 }
 
+void gs_store_release(struct gs_store *store, const struct gs_tensor *tensor)
+{
+    size_t index = (size_t)(tensor - store->tensors);
+    assert(index < store->count);
+    struct gs_source *s = store->sources + index;
+
+    gs_free(&s->built);
+    if (s->map)
+        gs_map_drop(s->map, s->offset, s->bytes);
+}
+
 /* ---- opening ------------------------------------------------------------------------ */
 
 static int add_map(struct gs_store *store, struct gs_map *map, struct gs_err *err)
@@ -383,4 +394,9 @@ const char *gs_store_format(const struct gs_store *store)
 const struct gs_meta *gs_store_meta(const struct gs_store *store)
 {
     return store->meta;
+}
+
+const char *gs_store_file(const struct gs_store *store, size_t index)
+{
+    return index < store->n_maps ? store->maps[index]->path : NULL;
 }

@@ -41,4 +41,11 @@ const struct gs_tensor *gs_store_find(const struct gs_store *store, const char *
 int gs_store_data(struct gs_store *store, const struct gs_tensor *tensor, const void **data,
                   struct gs_err *err) GS_MUST_USE;
 
+/* The tensor will not be read again soon: a built copy is freed, mapped pages leave memory.
+ * What gs_store_data returned for it is no longer valid. */
+void gs_store_release(struct gs_store *store, const struct gs_tensor *tensor);
+
+/* Paths of the files that are mapped, NULL past the last. */
+const char *gs_store_file(const struct gs_store *store, size_t index);
+
 #endif
