@@ -6,9 +6,9 @@
  * A string value stands alone without quotes; as an element it is quoted and cut. */
 #include "api/api.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/alloc.h"
@@ -34,9 +34,17 @@ static size_t cut(const char *data, size_t n, size_t limit)
     return limit;
 }
 
+/* The fewest digits that give the number back. */
 static int put_float(char *out, size_t room, double f, bool is_f32)
 {
-    return snprintf(out, room, "%.*g", is_f32 ? 9 : 17, f);
+    int n = 0;
+
+    for (int digits = is_f32 ? 6 : 15; digits <= (is_f32 ? 9 : 17); digits++) {
+        n = snprintf(out, room, "%.*g", digits, f);
+        if (is_f32 ? strtof(out, NULL) == (float)f : strtod(out, NULL) == f)
+            break;
+    }
+    return n;
 }
 
 /* Element i into out, which has room for ELEMENT_BYTES + 16; returns its length. */
