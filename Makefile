@@ -27,7 +27,7 @@ OPT     := $(OPT_$(VARIANT))
 # Same results on every level and with every compiler: no contraction, no fast-math.
 CFLAGS  ?=
 ALL_CFLAGS := -std=c11 -D_POSIX_C_SOURCE=200809L $(OPT) $(WARN) -ffp-contract=off \
-              -fno-math-errno -fvisibility=hidden -fPIC -pthread $(CFLAGS)
+              -fno-math-errno -fno-trapping-math -fvisibility=hidden -fPIC -pthread $(CFLAGS)
 SRC_CFLAGS := -Iinclude -Isrc $(LIB_CFLAGS)
 CLI_CFLAGS := -Iinclude $(LIB_CFLAGS)
 

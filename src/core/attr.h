@@ -11,6 +11,7 @@
 #define GS_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define GS_UNUSED __attribute__((unused))
 #define GS_ALIGNED(n) __attribute__((aligned(n)))
+#define GS_ALWAYS_INLINE inline __attribute__((always_inline))
 #define GS_NOINLINE __attribute__((noinline))
 #define GS_LIKELY(x) __builtin_expect(!!(x), 1)
 #define GS_UNLIKELY(x) __builtin_expect(!!(x), 0)

@@ -56,35 +56,3 @@ int gs_cursor_check(const struct gs_cursor *c, const char *what, struct gs_err *
                       "unexpected end of %s at byte %" PRIu64 " of %" PRIu64, what,
                       c->fail_pos, c->size);
 }
-
-uint16_t gs_load_u16(const void *p)
-{
-    const uint8_t *b = p;
-    return (uint16_t)(b[0] | b[1] << 8);
-}
-
-uint32_t gs_load_u32(const void *p)
-{
-    return gs_load_u16(p) | (uint32_t)gs_load_u16((const uint8_t *)p + 2) << 16;
-}
-
-uint64_t gs_load_u64(const void *p)
-{
-    return gs_load_u32(p) | (uint64_t)gs_load_u32((const uint8_t *)p + 4) << 32;
-}
-
-float gs_load_f32(const void *p)
-{
-    uint32_t u = gs_load_u32(p);
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
-
-double gs_load_f64(const void *p)
-{
-    uint64_t u = gs_load_u64(p);
-    double f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}

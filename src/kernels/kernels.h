@@ -11,9 +11,10 @@
  *     for h = 32, 16, 8, 4, 2, 1:  lane[j] += lane[j + h]  for j < h
  *     result = lane[0]
  * and exp is one polynomial (kernels/math.h) with the same operations everywhere.
+ * (A result that is NaN is NaN at every level; its sign and payload are not fixed.)
  * Nothing here allocates, fails or checks: callers did at the border. Lengths may be 0;
- * pointers need only the alignment of their element (byte pointers none). Outputs do not
- * overlap inputs unless a slot says so. */
+ * float pointers need the alignment of float, stored weights (void pointers) none. Outputs
+ * do not overlap inputs unless a slot says so. */
 #ifndef GS_KERNELS_KERNELS_H
 #define GS_KERNELS_KERNELS_H
 
