@@ -51,25 +51,35 @@ static char *token_text(const struct gs_model *model, int32_t token, size_t *n)
     return text;
 }
 
-/* id'text' id'text' …: bytes outside printable ASCII as \xNN unless the text is whole. */
+/* The token's text in quotes; its bytes as \xNN where they are not whole characters. */
+static void print_quoted(const char *text, size_t n)
+{
+    char *clean = clean_text(text, n, true);
+    bool whole = clean && strlen(clean) == n && !memcmp(clean, text, n);
+
+    putchar('\'');
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '\n')
+            fputs("\\n", stdout);
+        else if (c == '\\' || c == '\'')
+            printf("\\%c", c);
+        else if (c < 0x20 || c == 0x7f || (c >= 0x80 && !whole))
+            printf("\\x%02x", c);
+        else
+            putchar(c);
+    }
+    putchar('\'');
+    free(clean);
+}
+
 static void print_readable(const struct gs_model *model, const int32_t *tokens, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         size_t size;
         char *text = token_text(model, tokens[i], &size);
-        printf("%s%" PRId32 "'", i ? " " : "", tokens[i]);
-        for (size_t b = 0; text && b < size; b++) {
-            unsigned char c = (unsigned char)text[b];
-            if (c == '\n')
-                fputs("\\n", stdout);
-            else if (c == '\\' || c == '\'')
-                printf("\\%c", c);
-            else if (c < 0x20 || c >= 0x7f)
-                printf("\\x%02x", c);
-            else
-                putchar(c);
-        }
-        putchar('\'');
+        printf("%s%" PRId32, i ? " " : "", tokens[i]);
+        print_quoted(text ? text : "", size);
         free(text);
     }
     putchar('\n');

@@ -75,10 +75,12 @@ int terminal_start(const struct settings *settings)
     struct gs_err err = {0};
     /* No SA_RESTART: waiting for a line of input ends too. */
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
 
     quiet = settings->quiet;
-    sigaction(SIGINT, &action, NULL);
+    /* A job in the background of a script is started with SIGINT ignored, for a reason. */
+    if (!sigaction(SIGINT, NULL, &before) && before.sa_handler != SIG_IGN)
+        sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGPIPE, &ignore, NULL); /* a closed stdout shows as a write error */
     gs_set_log(log_line, NULL);

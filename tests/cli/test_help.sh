@@ -1,0 +1,8 @@
+# The help texts, exactly.
+. "$HERE/lib.sh"
+show gosset --version
+show gosset --help
+for command in inspect convert run chat eval tokenize; do
+    show gosset $command --help
+done
+"$GOSSET" help eval >a && "$GOSSET" eval -h >b && same a b "help eval and eval -h differ"
