@@ -404,6 +404,8 @@ static void print_option(const struct option *option, const struct settings *def
              option->value ? option->value : "");
     printf("%-*s", HELP_COLUMN, left);
     option->kind->show((const char *)defaults + option->offset, value, sizeof value);
+    if (!strcmp(value, "0") && strstr(option->help, "0 = "))
+        *value = 0; /* the text has said it */
     snprintf(text, sizeof text, *value ? "%s [%s]" : "%s", option->help, value);
     print_wrapped(text, HELP_COLUMN);
 }

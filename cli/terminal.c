@@ -85,7 +85,7 @@ int terminal_start(const struct settings *settings)
     sigaction(SIGPIPE, &ignore, NULL); /* a closed stdout shows as a write error */
     gs_set_log(log_line, NULL);
     if (settings->cpu && gs_cpu_select(settings->cpu, &err))
-        return failure(&err);
+        return usage_error(NULL, "option --cpu: %s", err.msg);
     return EXIT_OK;
 }
 

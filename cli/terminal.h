@@ -7,7 +7,7 @@
 
 #include "options.h"
 
-/* Signals, the library's log, and what --quiet and --cpu ask for. EXIT_OK or EXIT_FAILED. */
+/* Signals, the library's log, and what --quiet and --cpu ask for. EXIT_OK or EXIT_USAGE. */
 int terminal_start(const struct settings *settings);
 
 /* Flushes stdout. A result that could not be written is a failure whatever `code` says. */

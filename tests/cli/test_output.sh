@@ -15,7 +15,7 @@ grep -q '^gosset: cannot write to standard output: Broken pipe' err || fail "$(c
 i=0
 while [ $i -lt 5000 ]; do echo "line $i of a text that is too long to be read in a moment"
     i=$((i + 1)); done >text
-timeout --preserve-status -s INT 0.5 "$GOSSET" eval model.gguf --text text --cpu scalar -t 1 \
+timeout --preserve-status -s INT 0.5 "$GOSSET" eval model.gguf --text text --ctx 64 --cpu scalar -t 1 \
     >out 2>err && code=0 || code=$?
 is $code 130 "interrupted"
 is "$(cat err)" "gosset: interrupted"
