@@ -127,8 +127,8 @@ fuzz-build: $(B)/tests/fuzz/fuzz_$(T).o $(B)/libgosset.a
 
 quick: all unit check
 test: all gates unit check cli-test golden-check fuzz-replay oom
-oom: $(B)/tests/tools/oom
-	$<
+oom: $(TOOLS)
+	$(B)/tests/tools/oom
 
 asan:
 	$(MAKE) VARIANT=asan unit check fuzz-replay oom cli-test
