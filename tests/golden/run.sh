@@ -1,0 +1,78 @@
+#!/bin/sh
+# Measures tiny models of every architecture, converted types, tasks and, where GOSSET_DATA
+# has it, stories260K, and compares with results.csv: one line "case,measure,value" each.
+# Results are deterministic, so the lines must be the same to the last printed digit; a
+# change shows in the diff and is to be argued.
+#
+# usage: sh tests/golden/run.sh BUILD_DIR [--write]    --write rewrites results.csv
+here=$(cd "$(dirname "$0")" && pwd)
+build=$(cd "${1:?usage: run.sh BUILD_DIR [--write]}" && pwd) || exit 1
+want=$here/results.csv
+gosset=$build/gosset tools=$build/tests/tools
+data=${GOSSET_DATA:+$(cd "$GOSSET_DATA" 2>/dev/null && pwd)}
+export LC_ALL=C
+unset GOSSET_CPU
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT
+have=$work/have.csv
+: >"$have"
+
+# measure CASE "FIELD..." EVAL-ARGUMENTS...: appends a line a field.
+measure() {
+    case=$1 fields=$2
+    shift 2
+    if ! "$gosset" eval "$@" --json --quiet >"$work/json" 2>"$work/err"; then
+        echo "$case,failed,$(head -n 1 "$work/err")" >>"$have"
+        return
+    fi
+    for field in $fields; do
+        # Floats to 6 digits: rounding differences of libm's last bit stay out.
+        "$tools/json_get" "$field" <"$work/json" | awk -v row="$case,$field" \
+            '{ print row "," ($1 ~ /^-?[0-9]+$/ ? $1 : sprintf("%.6g", $1)) }' >>"$have"
+    done
+}
+
+divergence="ppl ppl_ratio_ln kld_mean kld_median kld_p99 kld_max rms_dp top1"
+text=$here/text.txt
+
+for variant in $("$tools/make_tiny" --list); do
+    "$tools/make_tiny" "$variant" "$work/$variant.gguf"
+    measure "$variant" "tokens ppl ppl_sigma" "$work/$variant.gguf" --text "$text" --ctx 128
+done
+for arch in llama gemma3 gpt2; do
+    for type in f16 bf16 q8_0; do
+        "$gosset" convert "$work/$arch.gguf" -o "$work/$arch-$type.gguf" --type $type --quiet >/dev/null
+        measure "$arch-$type" "$divergence" "$work/$arch-$type.gguf" --ref "$work/$arch.gguf" \
+            --text "$text" --ctx 128
+    done
+done
+for task in choices words schemas; do
+    measure "llama-$task" "items accuracy accuracy_norm ppl" "$work/llama.gguf" \
+        --task "$here/$task.jsonl"
+done
+stories=$data/stories260K
+if [ -n "$data" ] && [ -f "$stories/stories260K.bin" ]; then
+    "$tools/llama2c" "$stories/stories260K.bin" "$stories/tok512.bin" "$work/stories.gguf"
+    head -c 100000 "$data/text/tinystories_sample_2MiB.txt" >"$work/tinystories"
+    measure stories260K "tokens ppl ppl_sigma" "$work/stories.gguf" --text "$work/tinystories"
+    "$gosset" convert "$work/stories.gguf" -o "$work/stories-f16.gguf" --type f16 --quiet >/dev/null
+    measure stories260K-f16 "$divergence" "$work/stories-f16.gguf" --ref "$work/stories.gguf" \
+        --text "$work/tinystories"
+else
+    echo "-- stories260K skipped: needs GOSSET_DATA"
+    [ ! -f "$want" ] || grep '^stories260K' "$want" >>"$have"
+fi
+
+if [ "$2" = --write ]; then
+    { echo case,measure,value && cat "$have"; } >"$want"
+    echo "wrote $want"
+fi
+sed 1d "$want" >"$work/want.csv"
+diff "$work/want.csv" "$have"
+failed=$(grep -Fxvc -f "$work/want.csv" "$have")
+missing=$(grep -Fxvc -f "$have" "$work/want.csv")
+passed=$(grep -Fxc -f "$work/want.csv" "$have")
+[ "$failed" -ge "$missing" ] || failed=$missing
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" != 0 ]
