@@ -19,6 +19,7 @@ static const struct gs_kernels *const levels[] = {
     &gs_kernels_scalar,
 #if defined(__x86_64__)
     &gs_kernels_avx2,
+    &gs_kernels_avx512,
 #endif
 };
 

@@ -27,34 +27,21 @@ static GS_ALWAYS_INLINE __m256 mask8(size_t n)
     return _mm256_castsi256_ps(_mm256_loadu_si256((const __m256i *)(ones + 8 - n)));
 }
 
-/* Lanes 0 … 63 in eight vectors, folded by halves (kernels.h). */
-static GS_ALWAYS_INLINE float fold8(const __m256 v[8])
+/* Lanes 0 … 63 in eight vectors, folded by halves (kernels.h) down to four lanes. */
+static GS_ALWAYS_INLINE __m128 fold8(const __m256 v[8])
 {
     __m256 a = _mm256_add_ps(v[0], v[4]), b = _mm256_add_ps(v[1], v[5]);
     __m256 c = _mm256_add_ps(v[2], v[6]), d = _mm256_add_ps(v[3], v[7]);
+
     a = _mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d));
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+    return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
 }
 
-/* The same for four outputs at once. */
-static GS_ALWAYS_INLINE __m128 fold8x4(const float lane[4][64])
+/* The last two folds. */
+static GS_ALWAYS_INLINE float fold_last(__m128 s)
 {
-    __m128 s[4];
-
-    for (int k = 0; k < 4; k++) {
-        __m256 a[8];
-        for (int j = 0; j < 8; j++)
-            a[j] = _mm256_load_ps(lane[k] + 8 * j);
-        for (int h = 4; h > 0; h /= 2)
-            for (int j = 0; j < h; j++)
-                a[j] = _mm256_add_ps(a[j], a[j + h]);
-        s[k] = _mm_add_ps(_mm256_castps256_ps128(a[0]), _mm256_extractf128_ps(a[0], 1));
-    }
-    __m128 p = _mm_add_ps(_mm_movelh_ps(s[0], s[1]), _mm_movehl_ps(s[1], s[0]));
-    __m128 q = _mm_add_ps(_mm_movelh_ps(s[2], s[3]), _mm_movehl_ps(s[3], s[2]));
-    return _mm_add_ps(_mm_shuffle_ps(p, q, 0x88), _mm_shuffle_ps(p, q, 0xdd));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
 #endif

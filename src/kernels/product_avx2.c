@@ -2,21 +2,26 @@
  * Dot products and the matrix product for AVX2 with FMA.
  *
  * The 64 lanes of the fixed order are independent sums. A dot product keeps them in eight
- * registers. The matrix product takes one slice of eight lanes at a time over the whole
- * row for a tile of 3 rows × 4 columns, so that twelve accumulators, three weights and one
- * activation fill the sixteen registers:
+ * registers. The matrix product takes one slice of eight lanes at a time, for a tile of
+ * 4 rows × 3 columns: twelve sums, three activations and one weight fill the registers.
  *
  *     element i:   0 … 7 | 8 … 15 | … | 56 … 63 | 64 … 71 | …
  *     slice:         0   |   1    | … |    7    |    0    | …
  *
- * Sums of a tile are kept in lane[output][64] and folded at the end, four at a time. */
+ * The elements of a slice are 256 bytes apart, which uses a quarter of a cache's sets, so
+ * the columns are packed by slice first. Short rows: tile by tile, all slices of a tile,
+ * with everything in the first-level cache. Long rows: slice by slice for a group of rows,
+ * so that a slice of x stays in the first-level cache and w comes from the second.
+ * Sums wait in lane[slice][row][column][8] and are folded at the end. */
 #include "kernels/blocks.h"
 #include "kernels/lanes_avx2.h"
 
-#define ROWS 3
-#define COLS 4
-/* Weights that stay in the second-level cache while all columns pass. */
-#define PANEL_FLOATS (128 * 1024)
+#define ROWS 4
+#define COLS 3
+#define BLOCK 2048     /* elements of a row between two loads of the sums */
+#define SHORT 768      /* up to this n a tile's rows and columns fit the first-level cache */
+#define GROUP_ROWS 32  /* rows that share a slice of x otherwise */
+#define SLICE_LANES (GROUP_ROWS * COLS * 8)
 
 typedef __m256 (*load_fn)(const void *p);
 
@@ -64,7 +69,7 @@ static GS_ALWAYS_INLINE float dot(const uint8_t *w, size_t size, load_fn load, c
             lane[j] = _mm256_blendv_ps(lane[j], sum, mask8(left));
         }
     }
-    return fold8(lane);
+    return fold_last(fold8(lane));
 }
 
 float gs_dot_f32_avx2(const void *row, const float *x, size_t n)
@@ -110,98 +115,145 @@ float gs_dot_q8_0_avx2(const void *row, const float *x, size_t n)
     }
     if (n)
         dot_block_q8_0(b, x, lane);
-    return fold8(lane);
+    return fold_last(fold8(lane));
 }
 
-/* Lanes of slice `s` of a tile: sum[r][c] += w[r][i] x[c][i] for i in the slice. R and C
- * are constants wherever this is used, so the loops over them vanish. */
-static GS_ALWAYS_INLINE void tile_slice(const int R, const int C, const float *w,
-                                        size_t w_stride, const float *x, size_t x_stride,
-                                        size_t n, __m256 sum[ROWS][COLS])
+/* ---- the matrix product ------------------------------------------------------------ */
+
+/* Columns of x, one slice after the other, so that a slice is contiguous:
+ * [slice][step][column][8], zeros beyond the end. A slice has ⌈n / 64⌉ steps. */
+static void pack(const float *x, size_t x_stride, size_t C, size_t n, float *out)
 {
+    size_t steps = (n + 63) / 64;
+
+    for (size_t i = 0; i < steps * 64; i += 8) {
+        float *to = out + (i / 8 % 8 * steps + i / 64) * C * 8;
+        for (size_t c = 0; c < C; c++) {
+            __m256 v = _mm256_setzero_ps();
+            if (i + 8 <= n)
+                v = _mm256_loadu_ps(x + c * x_stride + i);
+            else if (i < n)
+                v = _mm256_maskload_ps(x + c * x_stride + i, _mm256_castps_si256(mask8(n - i)));
+            _mm256_store_ps(to + 8 * c, v);
+        }
+    }
+}
+
+/* One slice of a tile: lane[r][c] += w[r][i] x[c][i] for i in the slice, of which a row of
+ * w has n elements left; the first time, lane starts at 0. R and C are constants wherever
+ * this is used, so the loops over them vanish and the sums stay in registers. */
+static GS_ALWAYS_INLINE void tile(const int R, const int C, const float *w, size_t w_stride,
+                                  const float *x, size_t n, float *lane, bool first)
+{
+    __m256 sum[ROWS][COLS];
     size_t i = 0;
 
-    for (; i + 8 <= n; i += 64) {
-        __m256 a[ROWS];
-        for (int r = 0; r < R; r++)
-            a[r] = _mm256_loadu_ps(w + (size_t)r * w_stride + i);
-        for (int c = 0; c < C; c++) {
-            __m256 b = _mm256_loadu_ps(x + (size_t)c * x_stride + i);
-            for (int r = 0; r < R; r++)
-                sum[r][c] = _mm256_fmadd_ps(a[r], b, sum[r][c]);
+    GS_UNROLL for (int r = 0; r < R; r++)
+        GS_UNROLL for (int c = 0; c < C; c++)
+            sum[r][c] = first ? _mm256_setzero_ps() : _mm256_load_ps(lane + (r * COLS + c) * 8);
+    for (; i + 8 <= n; i += 64, x += 8 * C) {
+        __m256 b[COLS];
+        GS_UNROLL for (int c = 0; c < C; c++)
+            b[c] = _mm256_load_ps(x + 8 * c);
+        GS_UNROLL for (int r = 0; r < R; r++) {
+            __m256 a = _mm256_loadu_ps(w + (size_t)r * w_stride + i);
+            GS_UNROLL for (int c = 0; c < C; c++)
+                sum[r][c] = _mm256_fmadd_ps(a, b[c], sum[r][c]);
         }
     }
     if (i < n) {
         __m256 mask = mask8(n - i);
-        for (int c = 0; c < C; c++) {
-            __m256 b = _mm256_maskload_ps(x + (size_t)c * x_stride + i,
+        GS_UNROLL for (int r = 0; r < R; r++) {
+            __m256 a = _mm256_maskload_ps(w + (size_t)r * w_stride + i,
                                           _mm256_castps_si256(mask));
-            for (int r = 0; r < R; r++) {
-                __m256 a = _mm256_maskload_ps(w + (size_t)r * w_stride + i,
-                                              _mm256_castps_si256(mask));
-                sum[r][c] = _mm256_blendv_ps(sum[r][c], _mm256_fmadd_ps(a, b, sum[r][c]), mask);
+            GS_UNROLL for (int c = 0; c < C; c++) {
+                __m256 s = _mm256_fmadd_ps(a, _mm256_load_ps(x + 8 * c), sum[r][c]);
+                sum[r][c] = _mm256_blendv_ps(sum[r][c], s, mask);
             }
         }
     }
+    GS_UNROLL for (int r = 0; r < R; r++)
+        GS_UNROLL for (int c = 0; c < C; c++)
+            _mm256_store_ps(lane + (r * COLS + c) * 8, sum[r][c]);
 }
 
-/* y[c·y_stride + r] for r < R, c < C. w: R × n, x: C × n. */
-static GS_ALWAYS_INLINE void tile(const int R, const int C, const float *w, size_t w_stride,
-                                  const float *x, size_t x_stride, size_t n, float *y,
-                                  size_t y_stride)
-{
-    GS_ALIGNED(32) float lane[COLS * ROWS][64];
-    const int outputs = R * C;
-
-    for (size_t s = 0; s < 8; s++) {
-        __m256 sum[ROWS][COLS];
-        for (int r = 0; r < R; r++)
-            for (int c = 0; c < C; c++)
-                sum[r][c] = _mm256_setzero_ps();
-        if (8 * s < n)
-            tile_slice(R, C, w + 8 * s, w_stride, x + 8 * s, x_stride, n - 8 * s, sum);
-        for (int r = 0; r < R; r++)
-            for (int c = 0; c < C; c++)
-                _mm256_store_ps(lane[c * R + r] + 8 * s, sum[r][c]);
-    }
-    for (int k = 0; k < outputs; k += 4) {
-        float out[4];
-        _mm_storeu_ps(out, fold8x4((const float(*)[64])(lane + k)));
-        for (int j = k; j < k + 4 && j < outputs; j++)
-            y[(size_t)(j / R) * y_stride + (size_t)(j % R)] = out[j - k];
-    }
-}
-
-typedef void (*tile_fn)(const float *w, size_t w_stride, const float *x, size_t x_stride,
-                        size_t n, float *y, size_t y_stride);
+typedef void (*tile_fn)(const float *w, size_t w_stride, const float *x, size_t n, float *lane,
+                        bool first);
 
 #define TILE(R, C)                                                                             \
-    static void tile_##R##x##C(const float *w, size_t w_stride, const float *x,                \
-                               size_t x_stride, size_t n, float *y, size_t y_stride)           \
+    static void tile_##R##x##C(const float *w, size_t w_stride, const float *x, size_t n,      \
+                               float *lane, bool first)                                        \
     {                                                                                          \
-        tile(R, C, w, w_stride, x, x_stride, n, y, y_stride);                                  \
+        tile(R, C, w, w_stride, x, n, lane, first);                                            \
     }
-TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4)
-TILE(2, 1) TILE(2, 2) TILE(2, 3) TILE(2, 4)
-TILE(3, 1) TILE(3, 2) TILE(3, 3) TILE(3, 4)
+TILE(1, 1) TILE(1, 2) TILE(1, 3)
+TILE(2, 1) TILE(2, 2) TILE(2, 3)
+TILE(3, 1) TILE(3, 2) TILE(3, 3)
+TILE(4, 1) TILE(4, 2) TILE(4, 3)
 
 static const tile_fn tiles[ROWS][COLS] = {
-    {tile_1x1, tile_1x2, tile_1x3, tile_1x4},
-    {tile_2x1, tile_2x2, tile_2x3, tile_2x4},
-    {tile_3x1, tile_3x2, tile_3x3, tile_3x4},
+    {tile_1x1, tile_1x2, tile_1x3},
+    {tile_2x1, tile_2x2, tile_2x3},
+    {tile_3x1, tile_3x2, tile_3x3},
+    {tile_4x1, tile_4x2, tile_4x3},
 };
+
+/* Folds the lanes of up to four rows of one column into y. */
+static void put_folded(const float *lane, size_t rows, float *y)
+{
+    __m128 s[4];
+    float out[4];
+
+    for (size_t r = 0; r < 4; r++) {
+        const float *v = lane + (r < rows ? r : 0) * COLS * 8;
+        __m256 a[8];
+        GS_UNROLL for (size_t j = 0; j < 8; j++)
+            a[j] = _mm256_load_ps(v + j * SLICE_LANES);
+        s[r] = fold8(a);
+    }
+    __m128 p = _mm_add_ps(_mm_movelh_ps(s[0], s[1]), _mm_movehl_ps(s[1], s[0]));
+    __m128 q = _mm_add_ps(_mm_movelh_ps(s[2], s[3]), _mm_movehl_ps(s[3], s[2]));
+    _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(p, q, 0x88), _mm_shuffle_ps(p, q, 0xdd)));
+    memcpy(y, out, rows * sizeof *y);
+}
+
+/* Rows begin … end, in tiles, times C packed columns; lane row 0 is row `begin`. Two
+ * slices share the cache lines of w and follow each other. */
+static void multiply(const float *w, size_t w_stride, size_t begin, size_t end,
+                     const float *packed, size_t C, size_t n, float *lane, bool first)
+{
+    size_t steps = (n + 63) / 64;
+
+    for (size_t pair = 0; pair < 8; pair += 2)
+        for (size_t r = begin; r < end; r += ROWS)
+            for (size_t s = pair; s < pair + 2; s++)
+                tiles[GS_MIN(end - r, ROWS) - 1][C - 1](
+                    w + r * w_stride + 8 * s, w_stride, packed + s * steps * C * 8,
+                    n > 8 * s ? n - 8 * s : 0, lane + s * SLICE_LANES + (r - begin) * COLS * 8,
+                    first);
+}
 
 void gs_mul_f32_avx2(const float *w, size_t w_stride, size_t rows, const float *x,
                      size_t x_stride, size_t cols, size_t n, float *y, size_t y_stride)
 {
-    size_t panel = n < PANEL_FLOATS / ROWS ? PANEL_FLOATS / (n + 1) / ROWS * ROWS : ROWS;
+    GS_ALIGNED(64) float packed[COLS * BLOCK], lane[8 * SLICE_LANES];
+    size_t group = n <= SHORT ? ROWS : GROUP_ROWS;
 
-    for (size_t p = 0; p < rows; p += panel) {
-        size_t end = GS_MIN(rows, p + panel);
-        for (size_t c = 0; c < cols; c += COLS)
-            for (size_t r = p; r < end; r += ROWS)
-                tiles[GS_MIN(end - r, ROWS) - 1][GS_MIN(cols - c, COLS) - 1](
-                    w + r * w_stride, w_stride, x + c * x_stride, x_stride, n,
-                    y + c * y_stride + r, y_stride);
+    for (size_t c = 0; c < cols; c += COLS) {
+        size_t C = GS_MIN(cols - c, COLS);
+        for (size_t r = 0; r < rows; r += group) {
+            size_t end = GS_MIN(rows, r + group), k = 0;
+            do { /* once even for n = 0, to give zeros */
+                size_t left = GS_MIN(n - k, BLOCK);
+                if (r == 0 || n > BLOCK)
+                    pack(x + c * x_stride + k, x_stride, C, left, packed);
+                multiply(w + k, w_stride, r, end, packed, C, left, lane, k == 0);
+                k += left;
+            } while (k < n);
+            for (size_t f = r; f < end; f += 4)
+                for (size_t j = 0; j < C; j++)
+                    put_folded(lane + ((f - r) * COLS + j) * 8, GS_MIN(end - f, 4),
+                               y + (c + j) * y_stride + f);
+        }
     }
 }
