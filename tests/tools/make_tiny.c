@@ -131,7 +131,7 @@ static void bpe_vocabulary(struct tiny *t, const char *pre)
     static const char *const merges[] = {
         "\xc4\xa0 t", "h e", "i n", "\xc4\xa0 a", "\xc4\xa0t he", "e r", "o n", "r e", "a t",
         "\xc4\xa0 s", "e n", "n d", "o r", "\xc4\xa0 w", "i s", "\xc4\xa0 o", "in g",
-        "\xc4\xa0" "a nd", "o u", "\xc4\xa0 b", "l l", "\xc4\xa0 c", "e d", "\xc4\xa0 f"};
+        ("\xc4\xa0" "a nd"), "o u", "\xc4\xa0 b", "l l", "\xc4\xa0 c", "e d", "\xc4\xa0 f"};
     struct gs_str tokens[VOCAB], merge_list[GS_COUNT(merges)];
     int32_t types[VOCAB];
     uint32_t n = 0;
