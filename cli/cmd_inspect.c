@@ -48,7 +48,7 @@ static void print_field(const char *name, const char *text)
 static void print_summary(const struct gs_model *model, const struct gs_model_info *info)
 {
     struct gs_err why = {0};
-    char size[32], count[32], text[256];
+    char size[32], count[32], text[sizeof why.msg + 8];
 
     print_field("name", info->name);
     print_field("arch", info->arch);
@@ -64,7 +64,9 @@ static void print_summary(const struct gs_model *model, const struct gs_model_in
              info->n_layer, info->n_embd, info->n_head, info->n_head_kv, info->n_vocab,
              info->n_ctx_train);
     print_field("shape", info->n_layer ? text : "");
-    print_field("runs", gs_model_runnable(model, &why) ? why.msg : "yes");
+    bool runs = gs_model_runnable(model, &why) == GS_OK;
+    snprintf(text, sizeof text, runs ? "yes" : "no: %s", why.msg);
+    print_field("runs", text);
 }
 
 static void print_types(const struct gs_model *model, const struct gs_model_info *info)

@@ -62,6 +62,16 @@ static int find_target(const char *name, const struct target **out, struct gs_er
     return gs_fail(err, GS_E_ARG, "type %s: files are converted to f32, f16, bf16 or q8_0", name);
 }
 
+/* Without it no reader knows what the tensors are. */
+static int check_architecture(const struct gs_store *store, struct gs_err *err)
+{
+    if (gs_meta_find(gs_store_meta(store), "general.architecture"))
+        return GS_OK;
+    return gs_fail(err, GS_E_UNSUPPORTED,
+                   "%s: no architecture is given (a safetensors file needs its folder with "
+                   "config.json; an imatrix is no model)", gs_store_path(store));
+}
+
 /* ---- the output may not be an input ------------------------------------------------------ */
 
 static bool is_same_file(const char *path, const struct stat *st)
@@ -240,7 +250,7 @@ int gs_convert_model(const char *src, const char *dst, const struct gs_convert_o
     int rc;
 
     if ((rc = find_target(c.options->type, &c.target, err)) ||
-        (rc = gs_store_open(src, &c.store, err)) ||
+        (rc = gs_store_open(src, &c.store, err)) || (rc = check_architecture(c.store, err)) ||
         (rc = check_output(c.store, dst, err)) || (rc = make_plan(&c, err)) ||
         (rc = make_meta(&c, err)) || (rc = gs_team_create(c.options->threads, &c.team, err)) ||
         (rc = gs_recoder_create(c.team, &c.recoder, err)))

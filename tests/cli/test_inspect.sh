@@ -23,3 +23,14 @@ is "$(json bytes)" $(($(json parameters) * 4))
 expect 0 "$GOSSET" inspect --json --meta model.gguf
 is "$(json meta.0.key)" general.architecture
 is "$(json meta.0.value)" llama
+
+# A file that gosset cannot run is shown all the same. A safetensors file: its header's
+# length, the header, the data.
+header='{"x.weight":{"dtype":"F16","shape":[3,4],"data_offsets":[0,24]}}      '
+printf "\\$(printf %o ${#header})\0\0\0\0\0\0\0%s%s" "$header" 'twenty-four bytes of f16' \
+    >bare.safetensors
+expect 0 "$GOSSET" inspect bare.safetensors --tensors
+grep -q '^runs  *no: ' out || fail "it cannot run"
+grep -q '^F16  *4 x 3  *24  x.weight$' out || { cat out; fail "no tensor"; }
+refused 1 'architecture' "$GOSSET" convert bare.safetensors -o bare.gguf
+refused 1 'architecture' "$GOSSET" run bare.safetensors -p a
