@@ -7,7 +7,7 @@
 #include "eval/score.h"
 
 static struct tiny model, other;
-static char text[2000];
+static char text[700];
 
 static int setup(void **state)
 {
