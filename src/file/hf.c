@@ -228,6 +228,8 @@ int gs_hf_fill(struct gs_hf *hf, struct gs_err *err)
     int rc = gs_hf_config_read(hf, err);
     if (!rc)
         rc = gs_hf_config_write(hf, err);
+    if (!rc && !hf->n_vocab)
+        hf->n_vocab = gs_hf_embedding_rows(hf); /* a config.json that does not say */
     if (!rc)
         rc = gs_hf_tokenizer_write(hf, err);
     if (!rc && hf->arch->extra_tensors)

@@ -107,6 +107,8 @@ int gs_hf_tokenizer_write(struct gs_hf *hf, struct gs_err *err) GS_MUST_USE;
 
 /* hf_tensor.c: stored tensors to GGUF tensors. */
 int gs_hf_tensors_add(struct gs_hf *hf, struct gs_err *err) GS_MUST_USE;
+/* Rows of the stored token embedding; 0 if there is none. */
+uint64_t gs_hf_embedding_rows(const struct gs_hf *hf);
 /* A vector made here, not stored; n floats in the store's arena. */
 int gs_hf_vector_add(struct gs_hf *hf, const char *name, const float *data, uint64_t n,
                      struct gs_err *err) GS_MUST_USE;

@@ -42,6 +42,8 @@ const struct gs_hf_adapt gs_hf_plus_one = {"plus_one", NULL, 0, false, false, 1,
 const struct gs_hf_adapt gs_hf_head = {"head", NULL, 0, false, false, 0, true, false};
 const struct gs_hf_adapt gs_hf_embedding = {"embedding", NULL, 0, false, false, 0, false, true};
 
+static const struct gs_hf_adapt none = {.name = "none"};
+
 /* ---- building ----------------------------------------------------------------------------- */
 
 /* Elements n at distance `stride` to n adjacent ones. */
@@ -220,7 +222,6 @@ struct target {
 static int find_target(const struct gs_hf *hf, const struct gs_st_tensor *t, struct target *out,
                        struct gs_err *err)
 {
-    static const struct gs_hf_adapt none = {.name = "none"};
     char plain[256];
     uint64_t layer;
     const char *dot = normalise(t->name, plain, sizeof plain) ? strrchr(plain, '.') : NULL;
@@ -246,6 +247,16 @@ static int find_target(const struct gs_hf *hf, const struct gs_st_tensor *t, str
     return gs_fail(err, GS_E_UNSUPPORTED, "a %s model has no such tensor", hf->arch->arch);
 }
 
+uint64_t gs_hf_embedding_rows(const struct gs_hf *hf)
+{
+    struct target to;
+
+    for (size_t i = 0; i < hf->st.count; i++)
+        if (!find_target(hf, hf->st.tensors + i, &to, NULL) && to.adapt->embedding)
+            return hf->st.tensors[i].dim[1];
+    return 0;
+}
+
 /* ---- adding ------------------------------------------------------------------------------- */
 
 static bool ends_with(const char *s, const char *suffix)
@@ -260,10 +271,9 @@ static bool is_f32(const struct gs_st_tensor *t, const char *name)
            !strcmp(name, "position_embd.weight");
 }
 
-static int check_rows(const struct gs_hf *hf, const struct gs_hf_adapt *a,
-                      const struct recipe *p, uint32_t n_dims, struct gs_err *err)
+static int check_rows(const struct gs_hf_adapt *a, const struct recipe *p, uint32_t n_dims,
+                      struct gs_err *err)
 {
-    (void)hf;
     if (n_dims > 2 && (a->source_row || a->transpose))
         return gs_fail(err, GS_E_FORMAT, "%" PRIu32 " dimensions, at most 2 are expected", n_dims);
     if (a->row_parts && p->rows % (a->row_parts * p->heads))
@@ -295,7 +305,7 @@ static int add(struct gs_hf *hf, const struct gs_st_tensor *t, const struct targ
     };
     if (!p.convert)
         return gs_fail(err, GS_E_UNSUPPORTED, "%s is no type for weights", t->dtype);
-    int rc = check_rows(hf, a, &p, n_dims, err);
+    int rc = check_rows(a, &p, n_dims, err);
     if (rc)
         return rc;
     if (a->embedding && matrix && hf->n_vocab && dim[1] > hf->n_vocab) {
@@ -304,9 +314,8 @@ static int add(struct gs_hf *hf, const struct gs_st_tensor *t, const struct targ
     }
     /* A vector is not transposed: Conv1D's biases are as they should be. */
     if ((int)type != t->type || a->source_row || transpose || a->shift != 0) {
-        static const struct gs_hf_adapt plain = {.name = "none"};
         if (a->transpose && !transpose)
-            p.adapt = &plain;
+            p.adapt = &none;
         struct recipe *kept = gs_arena_alloc(gs_store_arena(hf->store), 1, sizeof *kept);
         if (!kept)
             return gs_fail_nomem(err, to->name);

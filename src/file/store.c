@@ -318,32 +318,43 @@ static const struct gs_format *find_format(const char *path, const struct gs_map
     return NULL;
 }
 
+int gs_store_create(const char *path, const char *format, struct gs_store **out,
+                    struct gs_err *err)
+{
+    struct gs_store *store = gs_alloc(1, sizeof *store);
+
+    *out = NULL;
+    if (!store)
+        return gs_fail_nomem(err, path);
+    int rc = gs_store_reset(store, err);
+    store->format = format;
+    store->path = gs_strndup(path, strlen(path));
+    if (!rc && !store->path)
+        rc = gs_fail_nomem(err, path);
+    if (rc)
+        gs_store_close(&store);
+    *out = store;
+    return rc;
+}
+
 /* Takes *map (NULL for a folder) over. */
 static int open_any(const char *path, struct gs_map **map, struct gs_store **out,
                     struct gs_err *err)
 {
     const struct gs_map *m = *map;
-    struct gs_store *store = gs_alloc(1, sizeof *store);
-    int rc = store ? gs_store_reset(store, err) : gs_fail_nomem(err, path);
+    const struct gs_format *format = find_format(path, m);
+    struct gs_store *store = NULL;
+    int rc = format ? gs_store_create(path, format->name, &store, err)
+                    : gs_fail(err, GS_E_FORMAT, "%s: %s", path, guess(m));
 
-    if (!rc && !(store->path = gs_strndup(path, strlen(path))))
-        rc = gs_fail_nomem(err, path);
     if (!rc && m)
         rc = add_map(store, *map, err);
     if (rc)
         gs_map_close(map);
     *map = NULL;
+    if (!rc)
+        rc = format->open(store, store->path, m, err);
     if (rc)
-        goto out;
-    const struct gs_format *format = find_format(store->path, m);
-    if (!format) {
-        rc = gs_fail(err, GS_E_FORMAT, "%s: %s", path, guess(m));
-        goto out;
-    }
-    store->format = format->name;
-    rc = format->open(store, store->path, m, err);
-out:
-    if (rc && store)
         gs_store_close(&store);
     *out = store;
     return rc;

@@ -41,6 +41,10 @@ extern const struct gs_format gs_format_gguf, gs_format_safetensors, gs_format_h
 int gs_store_open_map(struct gs_map **map, struct gs_store **out, struct gs_err *err)
     GS_MUST_USE;
 
+/* An empty store, to be filled and closed. */
+int gs_store_create(const char *path, const char *format, struct gs_store **out,
+                    struct gs_err *err) GS_MUST_USE;
+
 /* Maps another file of the same model; the store closes it. */
 int gs_store_map(struct gs_store *store, const char *path, const struct gs_map **out,
                  struct gs_err *err) GS_MUST_USE;

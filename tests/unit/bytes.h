@@ -87,6 +87,49 @@ static inline void pad_to(struct bytes *b, size_t alignment)
     put_zeros(b, -b->size % alignment);
 }
 
+/* A safetensors file in the making: entries of the header, and the data. */
+struct st_bytes {
+    char json[1 << 14];
+    size_t n;
+    struct bytes data;
+};
+
+static inline void st_begin(struct st_bytes *s)
+{
+    s->n = (size_t)snprintf(s->json, sizeof s->json, "{");
+    s->data.size = 0;
+}
+
+/* shape as JSON: "[2,3]". */
+static inline void st_add(struct st_bytes *s, const char *name, const char *dtype,
+                          const char *shape, const void *data, size_t n)
+{
+    int m = snprintf(s->json + s->n, sizeof s->json - s->n,
+                     "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}",
+                     s->n > 1 ? "," : "", name, dtype, shape, s->data.size, s->data.size + n);
+    assert(m > 0 && s->n + (size_t)m + 2 < sizeof s->json);
+    s->n += (size_t)m;
+    put(&s->data, data, n);
+}
+
+static inline void st_end(struct st_bytes *s, struct bytes *out)
+{
+    out->size = 0;
+    s->json[s->n++] = '}';
+    put_u64(out, s->n);
+    put(out, s->json, s->n);
+    put(out, s->data.data, s->data.size);
+}
+
+/* A file of this header and n bytes of data. */
+static inline void st_raw(struct bytes *out, const char *json, size_t n)
+{
+    out->size = 0;
+    put_u64(out, strlen(json));
+    put_text(out, json);
+    put_zeros(out, n);
+}
+
 /* Opens an exact-size heap copy, so that a sanitizer sees any read beyond the end. The copy
  * is to be freed with free(*copy) after the store is closed. */
 static inline int open_bytes(const void *data, size_t n, const char *path, uint8_t **copy,
