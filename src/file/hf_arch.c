@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "file/hf.h"
+#include "file/hf_folder.h"
 
 #define END_KEYS {NULL, GS_HF_UINT, {NULL}, false, 0}
 #define END_NAMES {NULL, NULL, NULL}

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "file/hf.h"
+#include "file/hf_folder.h"
 
 #define SIZE_LIMIT INT32_MAX /* no dimension of a real model is larger */
 

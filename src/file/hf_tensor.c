@@ -16,7 +16,7 @@
 
 #include "core/cursor.h"
 #include "core/half.h"
-#include "file/hf.h"
+#include "file/hf_folder.h"
 
 #define NAME_SHOWN 96
 

@@ -2,7 +2,7 @@
  * The tokenizer of a Hugging Face folder and what generation_config.json recommends. */
 #include <string.h>
 
-#include "file/hf.h"
+#include "file/hf_folder.h"
 #include "text/tokenizer_json.h"
 
 /* generation_config.json's defaults under GGUF's names. */

@@ -14,7 +14,7 @@
 
 #include "core/half.h"
 #include "core/rng.h"
-#include "file/hf.h"
+#include "file/hf_folder.h"
 
 static struct gs_err err;
 static char folder[128];

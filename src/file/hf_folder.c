@@ -6,7 +6,7 @@
  *   model.safetensors.index.json      weight_map: tensor -> file beside it, or
  *   model.safetensors                 all tensors
  *   tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja */
-#include "file/hf.h"
+#include "file/hf_folder.h"
 
 #include <stdio.h>
 #include <stdlib.h>

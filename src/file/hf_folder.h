@@ -4,8 +4,8 @@
  * Metadata and tensors come out as the stock converter writes them, so that all that follows
  * knows one vocabulary. An architecture is one description (hf_arch.c): which config.json
  * keys it reads, which tensors it has, and how each differs from its GGUF form. */
-#ifndef GS_FILE_HF_H
-#define GS_FILE_HF_H
+#ifndef GS_FILE_HF_FOLDER_H
+#define GS_FILE_HF_FOLDER_H
 
 #include "core/json.h"
 #include "file/safetensors.h"
