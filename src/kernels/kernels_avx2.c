@@ -4,6 +4,7 @@
 #include "kernels/lanes_avx2.h"
 #include "kernels/loops.h"
 #include "kernels/matrix.h"
+#include "kernels/viterbi.h"
 
 static void axpy_f16(float a, const void *x, float *y, size_t n)
 {
@@ -76,4 +77,5 @@ const struct gs_kernels gs_kernels_avx2 = {
     .panel_f32 = gs_panel_f32_avx2,
     .panel_f64 = gs_panel_f64_avx2,
     .fwht_f32 = gs_fwht_f32_avx2,
+    .viterbi = gs_viterbi_avx2,
 };

@@ -4,6 +4,7 @@
 #include "kernels/lanes_avx512.h"
 #include "kernels/loops.h"
 #include "kernels/matrix.h"
+#include "kernels/viterbi.h"
 
 static void axpy_f16(float a, const void *x, float *y, size_t n)
 {
@@ -45,4 +46,5 @@ const struct gs_kernels gs_kernels_avx512 = {
     .panel_f32 = gs_panel_f32_avx512,
     .panel_f64 = gs_panel_f64_avx512,
     .fwht_f32 = gs_fwht_f32_avx512,
+    .viterbi = gs_viterbi_avx512,
 };

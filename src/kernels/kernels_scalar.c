@@ -7,6 +7,7 @@
 #include "kernels/loops.h"
 #include "kernels/matrix.h"
 #include "kernels/scalar.h"
+#include "kernels/viterbi.h"
 
 static float dot_f32(const void *row, const float *x, size_t n)
 {
@@ -104,4 +105,8 @@ const struct gs_kernels gs_kernels_scalar = {
     .panel_f32 = gs_panel_f32_scalar,
     .panel_f64 = gs_panel_f64_scalar,
     .fwht_f32 = gs_fwht_f32_scalar,
+    .trellis_decode = gs_trellis_decode_scalar,
+    .trellis_dot = gs_trellis_dot_scalar,
+    .tile_dot = gs_tile_dot_scalar,
+    .viterbi = gs_viterbi_scalar,
 };

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ * What the trellis kernels of all levels share: the map and constants derived from it. */
+#include "kernels/trellis.h"
+
+#include <assert.h>
+#include <string.h>
+
+unsigned gs_trellis_index(const struct gs_trellis *t, unsigned state)
+{
+    unsigned index = 0;
+
+    for (unsigned i = 0; i < t->window; i++)
+        index ^= (state >> i & 1) * t->column[i];
+    return index;
+}
+
+static int value_of_index(const struct gs_trellis *t, unsigned index)
+{
+    unsigned sign = 1u << (t->index_bits - 1);
+    int magnitude = t->magnitude[index & (sign - 1)];
+
+    return index & sign ? -magnitude : magnitude;
+}
+
+int gs_trellis_value(const struct gs_trellis *t, unsigned state)
+{
+    return value_of_index(t, gs_trellis_index(t, state));
+}
+
+/* `index` with its top bit moved to bit `to`. */
+static unsigned move_sign(const struct gs_trellis *t, unsigned index, unsigned to)
+{
+    unsigned sign = t->index_bits - 1u;
+
+    return (index & ((1u << sign) - 1)) | (index >> sign & 1) << to;
+}
+
+static void prepare_map(struct gs_trellis *t)
+{
+    unsigned to = t->index_bits == 7 ? 7 : t->index_bits - 1u;
+
+    for (unsigned i = 0; i < 16; i++)
+        for (unsigned n = 0; n < 4; n++)
+            t->nibble[n][i] =
+                (uint8_t)move_sign(t, gs_trellis_index(t, i << (4 * n)), 7);
+    for (unsigned i = 0; i < 64; i++) {
+        int v = t->index_bits == 7 ? t->magnitude[i]
+                : i >> t->index_bits ? 0 : value_of_index(t, i);
+        t->offset[i] = (uint8_t)(128 + v);
+    }
+    /* Output bit r of the instruction is the parity of the input with matrix byte 7 − r. */
+    memset(t->affine, 0, sizeof t->affine);
+    for (unsigned i = 0; i < t->window; i++) {
+        unsigned index = move_sign(t, t->column[i], to);
+        for (unsigned r = 0; r < 8; r++)
+            if (index >> r & 1)
+                t->affine[i / 8] |= UINT64_C(1) << (8 * (7 - r) + i % 8);
+    }
+}
+
+void gs_trellis_prepare(struct gs_trellis *t)
+{
+    assert(t->window >= 8 && t->window <= 16);
+    assert(t->rate >= GS_TRELLIS_RATE_MIN && t->rate <= GS_TRELLIS_RATE_MAX);
+    assert(t->index_bits >= 5 && t->index_bits <= GS_TRELLIS_INDEX_MAX);
+
+    for (unsigned i = 0; i < 8; i++)
+        t->start[i] = (uint8_t)(i * t->rate / 8);
+    t->step[0] = (uint8_t)(t->rate - t->start[7]);
+    for (unsigned i = 1; i < 8; i++)
+        t->step[i] = (uint8_t)(t->start[i] - t->start[i - 1]);
+    t->tag_bits = (uint8_t)((t->rate + 7) / 8);
+    t->gain = (uint8_t)(t->tag_bits - 1);
+    for (unsigned i = 0; i < 64; i++) {
+        unsigned first = i / 8 * t->rate; /* bit of the group of 8 weights */
+        t->bytes[i] = (uint8_t)(first / 8 + i % 8);
+        t->shifts[i] = (uint8_t)(first % 8 + t->start[i % 8]);
+    }
+    prepare_map(t);
+}
+
+/* Upper bound over all levels; each lays out its scratch by itself. */
+size_t gs_viterbi_work_bytes(const struct gs_trellis *t)
+{
+    size_t states = (size_t)1 << t->window;
+
+    (void)t;
+    return (1 << 20) + states * 512;
+}
+
+size_t gs_viterbi_batch(const struct gs_trellis *t)
+{
+    return t->window <= 10 ? 32 : t->window <= 14 ? 4 : 1;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * What the trellis kernels share. Private to src/kernels. */
+#ifndef GS_KERNELS_VITERBI_H
+#define GS_KERNELS_VITERBI_H
+
+#include "kernels/trellis.h"
+
+#define GS_VITERBI_UNIT 128 /* one magnitude step in 16-bit targets */
+
+/* The 16-bit target of x: adding 1.5 · 2^23 rounds to nearest even. NaN gives the lower
+ * limit, as every level must. */
+static inline int16_t gs_viterbi_target(const struct gs_trellis *t, float x)
+{
+    float limit = (float)(127 * GS_VITERBI_UNIT + (32768 >> t->gain) / 2);
+    float v = x * (float)GS_VITERBI_UNIT;
+
+    v = v > -limit ? v : -limit;
+    v = v < limit ? v : limit;
+    union { float f; int32_t i; } u = {.f = v + 12582912.0f};
+    return (int16_t)(u.i - 0x4b400000);
+}
+
+/* Adds the new bits of a weight, lowest first, to a tile that started as zeros. */
+static inline void gs_viterbi_put(const struct gs_trellis *t, uint8_t *tile, unsigned weight,
+                                  unsigned bits)
+{
+    unsigned ring = 32u * t->rate, bit = gs_trellis_new_bits(t, weight);
+
+    for (unsigned n = t->step[weight % 8]; n > 0; n--, bits >>= 1) {
+        tile[bit / 8] |= (uint8_t)((bits & 1) << bit % 8);
+        bit = bit + 1 < ring ? bit + 1 : 0;
+    }
+}
+
+/* The level's functions. */
+void gs_trellis_decode_scalar(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
+                              int8_t *values);
+void gs_trellis_dot_scalar(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
+                           const int8_t *x, int32_t y[16]);
+void gs_tile_dot_scalar(const int8_t *values, size_t tiles, const int8_t *x, int32_t y[16]);
+void gs_viterbi_scalar(const struct gs_trellis *t, const float *x, size_t tiles,
+                       uint8_t *codes, size_t codes_stride, void *work);
+void gs_trellis_decode_avx2(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
+                            int8_t *values);
+void gs_trellis_dot_avx2(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
+                         const int8_t *x, int32_t y[16]);
+void gs_tile_dot_avx2(const int8_t *values, size_t tiles, const int8_t *x, int32_t y[16]);
+void gs_viterbi_avx2(const struct gs_trellis *t, const float *x, size_t tiles, uint8_t *codes,
+                     size_t codes_stride, void *work);
+void gs_viterbi_avx512(const struct gs_trellis *t, const float *x, size_t tiles,
+                       uint8_t *codes, size_t codes_stride, void *work);
+
+#endif
