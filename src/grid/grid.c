@@ -10,6 +10,9 @@
 #include "grid/members.h"
 
 static const struct gs_grid *const grids[] = {
+    &gs_grid_trellis8,
+    &gs_grid_trellis12,
+    &gs_grid_trellis16,
     &gs_grid_uniform,
 };
 
