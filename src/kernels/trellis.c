@@ -79,13 +79,12 @@ void gs_trellis_prepare(struct gs_trellis *t)
     prepare_map(t);
 }
 
-/* Upper bound over all levels; each lays out its scratch by itself. */
+/* Upper bound over all levels; each lays out its scratch by itself. Most of it are the
+ * choices: 256 steps of at most states / 2 bytes (definition), or less (16-bit words that
+ * hold several choices; but steps across lanes repeat them). */
 size_t gs_viterbi_work_bytes(const struct gs_trellis *t)
 {
-    size_t states = (size_t)1 << t->window;
-
-    (void)t;
-    return (1 << 20) + states * 512;
+    return ((size_t)1 << 20) + ((size_t)160 << t->window);
 }
 
 size_t gs_viterbi_batch(const struct gs_trellis *t)

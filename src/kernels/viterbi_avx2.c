@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Viterbi search with 16 costs a vector. The body is viterbi_tmpl.h. */
+ * Viterbi search with 16 costs a vector. The body is viterbi_tmpl.inc. */
+#include <assert.h>
 #include <immintrin.h>
 
 #include "kernels/viterbi.h"
@@ -47,7 +48,7 @@ static inline vec v_make_swap(unsigned bit)
     return bit ? _mm256_xor_si256(quads, _mm256_set1_epi32(1 << (bit - 1))) : bytes;
 }
 
-#include "kernels/viterbi_tmpl.h"
+#include "kernels/viterbi_tmpl.inc"
 
 void gs_viterbi_avx2(const struct gs_trellis *t, const float *x, size_t tiles, uint8_t *codes,
                      size_t codes_stride, void *work)

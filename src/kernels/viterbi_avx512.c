@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Viterbi search with 32 costs a vector. The body is viterbi_tmpl.h. */
+ * Viterbi search with 32 costs a vector. The body is viterbi_tmpl.inc. */
+#include <assert.h>
 #include <immintrin.h>
 
 #include "kernels/viterbi.h"
@@ -48,7 +49,7 @@ static inline vec v_make_swap(unsigned bit)
     return _mm512_xor_si512(index, v_set((int16_t)(1 << bit)));
 }
 
-#include "kernels/viterbi_tmpl.h"
+#include "kernels/viterbi_tmpl.inc"
 
 void gs_viterbi_avx512(const struct gs_trellis *t, const float *x, size_t tiles,
                        uint8_t *codes, size_t codes_stride, void *work)

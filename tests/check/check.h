@@ -53,6 +53,16 @@ struct slot {
 /* All slots; their number. */
 size_t slots(const struct slot **out);
 
+/* slots_trellis.c */
+void shape_trellis_decode(struct job *job);
+void call_trellis_decode(const struct gs_kernels *k, struct job *job);
+void shape_trellis_dot(struct job *job);
+void call_trellis_dot(const struct gs_kernels *k, struct job *job);
+void shape_tile_dot(struct job *job);
+void call_tile_dot(const struct gs_kernels *k, struct job *job);
+void shape_viterbi(struct job *job);
+void call_viterbi(const struct gs_kernels *k, struct job *job);
+
 /* Fills of float arrays, by number; NULL if there is no such. */
 const char *fill_name(size_t fill);
 void fill_floats(size_t fill, float spread, struct gs_rng *rng, float *x, size_t n);

@@ -216,6 +216,15 @@ static const struct slot rows[ROW_COUNT] = {
                        .doubles = true, .variants = true, .shape = shape_panel_f64, .call = call_panel_f64},
     [ROW_fwht_f32] = {FIELD(fwht_f32), GS_TYPE_F32, .out_from_x = true, .powers = true,
                       .shape = shape_map, .call = call_fwht_f32},
+    [ROW_trellis_decode] = {FIELD(trellis_decode), GS_TYPE_F32, STORED_BYTES,
+                            .out_bytes_exact = true, .shape = shape_trellis_decode,
+                            .call = call_trellis_decode},
+    [ROW_trellis_dot] = {FIELD(trellis_dot), GS_TYPE_F32, STORED_BYTES, .spread = 100.0f,
+                         .shape = shape_trellis_dot, .call = call_trellis_dot},
+    [ROW_tile_dot] = {FIELD(tile_dot), GS_TYPE_F32, STORED_BYTES, .spread = 100.0f,
+                      .shape = shape_tile_dot, .call = call_tile_dot},
+    [ROW_viterbi] = {FIELD(viterbi), GS_TYPE_F32, .out_bytes_exact = true, .spread = 140.0f,
+                     .shape = shape_viterbi, .call = call_viterbi},
 };
 
 static struct slot all[ROW_COUNT + 3 * GS_TYPE_COUNT];
