@@ -207,6 +207,7 @@ struct run {
     const struct gs_tokenizer *tokenizer;
     struct gs_sampler *sampler;
     struct gs_utf8_stream utf8;
+    bool at_start; /* of the text: see token_bytes */
     gs_text_fn emit;
     void *ctx;
 };
@@ -234,21 +235,61 @@ static int take_text_buffers(struct gs_session *s, const struct gs_tokenizer *t,
     return GS_OK;
 }
 
-/* Picks the next token; its text, as far as whole characters are ready, is in s->text. */
-static int32_t next_token(struct run *run, size_t *n_text)
+/* True if the session holds no text yet: nothing, or only control tokens such as BOS. */
+static bool is_at_start(const struct run *run)
+{
+    uint32_t pos = gs_session_pos(run->s);
+
+    for (uint32_t i = 0; i < pos; i++)
+        if (!gs_tokenizer_is_control(run->tokenizer, run->s->history[i]))
+            return false;
+    return true;
+}
+
+/* The bytes of a token in s->piece. The first one of a text is decoded as a text, which
+ * drops the space that a SentencePiece model puts before the first word. */
+static int token_bytes(struct run *run, int32_t token, size_t *n, struct gs_err *err)
 {
     struct gs_session *s = run->s;
-    int32_t token = gs_sampler_pick(run->sampler, s->logits);
+    char *text = NULL;
+    size_t n_text = 0;
+    int rc;
 
-    *n_text = 0;
-    gs_sampler_accept(run->sampler, token);
+    *n = gs_tokenizer_bytes(run->tokenizer, token, false, s->piece, s->piece_bytes);
+    assert(*n <= s->piece_bytes);
+    if (!run->at_start || !*n)
+        return GS_OK;
+    run->at_start = false;
+    if ((rc = gs_tokenizer_decode(run->tokenizer, &token, 1, false, &text, &n_text, err)))
+        return rc;
+    assert(n_text <= *n);
+    memcpy(s->piece, text, n_text);
+    *n = n_text;
+    gs_free(&text);
+    return GS_OK;
+}
+
+/* Picks the next token; its text, as far as whole characters are ready, is in s->text. */
+static int next_token(struct run *run, int32_t *token, size_t *n_text, struct gs_err *err)
+{
+    struct gs_session *s = run->s;
+    size_t n = 0;
+    int rc;
+
+    *token = gs_sampler_pick(run->sampler, s->logits);
+    gs_sampler_accept(run->sampler, *token);
     /* A network may have more outputs than the vocabulary has tokens. */
-    if ((uint32_t)token < gs_tokenizer_n_vocab(run->tokenizer)) {
-        size_t n = gs_tokenizer_bytes(run->tokenizer, token, false, s->piece, s->piece_bytes);
-        assert(n <= s->piece_bytes);
-        *n_text = gs_utf8_push(&run->utf8, s->piece, n, s->text);
-    }
-    return token;
+    if ((uint32_t)*token < gs_tokenizer_n_vocab(run->tokenizer) &&
+        (rc = token_bytes(run, *token, &n, err)))
+        return rc;
+    *n_text = gs_utf8_push(&run->utf8, s->piece, n, s->text);
+    return GS_OK;
+}
+
+static bool is_end(const struct run *run, int32_t token)
+{
+    return (uint32_t)token < gs_tokenizer_n_vocab(run->tokenizer) &&
+           gs_tokenizer_is_end(run->tokenizer, token);
 }
 
 static int tell_text(struct run *run, size_t n)
@@ -264,21 +305,23 @@ static int predict(struct run *run, int64_t n_predict, struct gs_run_stats *stat
     bool stop = false;
     int rc = GS_OK;
 
+    run->at_start = is_at_start(run);
     for (int64_t i = 0; !stop && (n_predict < 0 || i < n_predict); i++) {
-        size_t n_text;
+        bool guard = s->guard && !run->at_start;
+        int32_t token = -1;
+        size_t n_text = 0;
         if (gs_session_pos(s) == gs_session_ctx(s))
             break;
-        if (s->guard)
+        if (guard)
             gs_alloc_guard(true);
-        int32_t token = next_token(run, &n_text);
-        stats->ended = (uint32_t)token < gs_tokenizer_n_vocab(run->tokenizer) &&
-                       gs_tokenizer_is_end(run->tokenizer, token);
-        if (!stats->ended) {
+        rc = next_token(run, &token, &n_text, err);
+        stats->ended = !rc && is_end(run, token);
+        if (!rc && !stats->ended) {
             rc = feed_batch(s, &token, 1, err);
             if (!rc)
                 take_logits(s, 1);
         }
-        if (s->guard)
+        if (guard)
             gs_alloc_guard(false);
         if (rc || stats->ended)
             break;
