@@ -13,6 +13,7 @@
 #define GS_LINALG_FACTOR_H
 
 #include "core/team.h"
+#include "kernels/kernels.h"
 
 /* First σ over the mean of the diagonal (QuIP# and QTIP use the same). */
 #define GS_DAMPING 0.01
@@ -22,13 +23,17 @@
  * a negative code if memory is short. */
 int gs_cholesky(struct gs_team *team, double *a, size_t n, struct gs_err *err) GS_MUST_USE;
 
+/* Widest block; the columns of an f64 panel, so that a D_k is one. */
+#define GS_LDL_BLOCK GS_PANEL_F64
+
 struct gs_ldl {
     size_t n, block; /* the last block may be narrower */
     double damping;  /* the σ that was added to the diagonal */
     int raised;      /* how often σ had to grow */
     bool diagonal;   /* L = I; lower is NULL */
-    float *lower;    /* (n, n) row-major: L, with zeros above and ones on its diagonal */
-    double *d;       /* (n, block): rows k·b … of it hold D_k, row by row, `block` apart */
+    float *lower;    /* L (n, n), zeros above and ones on its diagonal, in the panels of a
+                        right operand (linalg/mul.h), 32·n apart: element by gs_ldl_lower */
+    double *d;       /* (n, GS_LDL_BLOCK): rows k·b … hold D_k, row by row, then zeros */
 };
 
 /* h: (n, n) f64, symmetric, both triangles; the same bits on return, but used as scratch
@@ -43,7 +48,13 @@ int gs_ldl_create_diagonal(const double *diagonal, size_t n, size_t block, doubl
 
 void gs_ldl_clear(struct gs_ldl *ldl);
 
-/* tr(X D Xᵀ) for one row x (n) in the basis of L: Σ_k x_k D_k x_kᵀ, and the same with two. */
-double gs_ldl_form(const struct gs_ldl *ldl, const float *x, const float *y);
+/* L_ij. */
+static inline float gs_ldl_lower(const struct gs_ldl *ldl, size_t i, size_t j)
+{
+    if (ldl->diagonal)
+        return i == j;
+    return ldl->lower[j / GS_PANEL_F32 * GS_PANEL_F32 * ldl->n + i * GS_PANEL_F32 +
+                      j % GS_PANEL_F32];
+}
 
 #endif

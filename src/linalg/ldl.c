@@ -11,7 +11,6 @@
 
 /* σ = 0.01 … 10⁶ times the mean of the diagonal; long before, H is all but diagonal. */
 #define RAISES_MAX 8
-#define BLOCK_MAX 64
 
 static int check_finite(const double *h, size_t n, struct gs_err *err)
 {
@@ -33,14 +32,14 @@ static void restore(double *h, const double *diagonal, size_t n)
     }
 }
 
-/* D_k = C_kk C_kkᵀ and C_kk⁻¹ of each block, the latter (n, block) as D. */
+/* D_k = C_kk C_kkᵀ of each block, and C_kk⁻¹ likewise in rows of GS_LDL_BLOCK. */
 static void block_factors(const double *c, size_t n, size_t block, double *d, double *inverse)
 {
     for (size_t k = 0; k < n; k += block) {
         size_t width = GS_MIN(block, n - k);
         const double *ckk = c + k * n + k;
         for (size_t i = 0; i < width; i++) {
-            double *dst = d + (k + i) * block, *inv = inverse + (k + i) * block;
+            double *dst = d + (k + i) * GS_LDL_BLOCK, *inv = inverse + (k + i) * GS_LDL_BLOCK;
             for (size_t j = 0; j < width; j++) {
                 dst[j] = 0;
                 for (size_t p = 0; p <= GS_MIN(i, j); p++)
@@ -49,7 +48,7 @@ static void block_factors(const double *c, size_t n, size_t block, double *d, do
             inv[i] = 1;
             for (size_t p = 0; p < i; p++)
                 for (size_t j = 0; j <= p; j++)
-                    inv[j] -= ckk[i * n + p] * inverse[(k + p) * block + j];
+                    inv[j] -= ckk[i * n + p] * inverse[(k + p) * GS_LDL_BLOCK + j];
             for (size_t j = 0; j <= i; j++)
                 inv[j] /= ckk[i * n + i];
         }
@@ -62,6 +61,11 @@ struct lower_job {
     size_t n, block;
 };
 
+static float *element(float *lower, size_t n, size_t i, size_t j)
+{
+    return lower + j / GS_PANEL_F32 * GS_PANEL_F32 * n + i * GS_PANEL_F32 + j % GS_PANEL_F32;
+}
+
 /* Rows of L: L_ik = C_ik · C_kk⁻¹ left of the diagonal block, the identity in it. */
 static void lower_run(void *ctx, size_t begin, size_t end, int worker)
 {
@@ -72,14 +76,14 @@ static void lower_run(void *ctx, size_t begin, size_t end, int worker)
     for (size_t i = begin; i < end; i++) {
         for (size_t k = 0; k + block <= i; k += block) {
             const double *c = job->c + i * n + k;
-            double row[BLOCK_MAX] = {0};
+            double row[GS_LDL_BLOCK] = {0};
             for (size_t p = 0; p < block; p++)
                 for (size_t j = 0; j <= p; j++)
-                    row[j] += c[p] * job->inverse[(k + p) * block + j];
+                    row[j] += c[p] * job->inverse[(k + p) * GS_LDL_BLOCK + j];
             for (size_t j = 0; j < block; j++)
-                job->lower[i * n + k + j] = (float)row[j];
+                *element(job->lower, n, i, k + j) = (float)row[j];
         }
-        job->lower[i * n + i] = 1;
+        *element(job->lower, n, i, i) = 1;
     }
 }
 
@@ -113,15 +117,16 @@ static int ldl_alloc(size_t n, size_t block, bool diagonal, struct gs_ldl *out,
                      struct gs_err *err)
 {
     memset(out, 0, sizeof *out);
-    if (n == 0 || block == 0 || block > BLOCK_MAX)
+    if (n == 0 || block == 0 || block > GS_LDL_BLOCK)
         return gs_fail(err, GS_E_ARG, "block LDL: n = %zu, block = %zu, must be 1 to %d", n,
-                       block, BLOCK_MAX);
+                       block, GS_LDL_BLOCK);
     out->n = n;
     out->block = block;
     out->diagonal = diagonal;
-    out->d = gs_alloc(n, block * sizeof *out->d);
+    out->d = gs_alloc(n, GS_LDL_BLOCK * sizeof *out->d);
     if (!diagonal)
-        out->lower = gs_alloc(n, n * sizeof *out->lower);
+        out->lower = gs_alloc((n + GS_PANEL_F32 - 1) / GS_PANEL_F32 * GS_PANEL_F32,
+                              n * sizeof *out->lower);
     if (!out->d || (!diagonal && !out->lower)) {
         gs_ldl_clear(out);
         return gs_fail_nomem(err, "block LDL factor");
@@ -141,7 +146,7 @@ int gs_ldl_create(struct gs_team *team, double *h, size_t n, size_t block, doubl
     if ((rc = check_finite(h, n, err)) < 0)
         goto out;
     diagonal = gs_alloc(n, sizeof *diagonal);
-    inverse = gs_alloc(n, block * sizeof *inverse);
+    inverse = gs_alloc(n, GS_LDL_BLOCK * sizeof *inverse);
     if (!diagonal || !inverse) {
         rc = gs_fail_nomem(err, "block LDL factor");
         goto out;
@@ -181,7 +186,7 @@ int gs_ldl_create_diagonal(const double *diagonal, size_t n, size_t block, doubl
     }
     out->damping = sigma * (mean > 0 ? mean : 1);
     for (size_t i = 0; i < n; i++)
-        out->d[i * block + i % block] = (diagonal ? diagonal[i] : 1) + out->damping;
+        out->d[i * GS_LDL_BLOCK + i % block] = (diagonal ? diagonal[i] : 1) + out->damping;
     return GS_OK;
 }
 
@@ -189,19 +194,4 @@ void gs_ldl_clear(struct gs_ldl *ldl)
 {
     gs_free(&ldl->lower);
     gs_free(&ldl->d);
-}
-
-double gs_ldl_form(const struct gs_ldl *ldl, const float *x, const float *y)
-{
-    size_t b = ldl->block;
-    double sum = 0;
-
-    for (size_t k = 0; k < ldl->n; k += b)
-        for (size_t i = 0; i < GS_MIN(b, ldl->n - k); i++) {
-            double row = 0;
-            for (size_t j = 0; j < GS_MIN(b, ldl->n - k); j++)
-                row += ldl->d[(k + i) * b + j] * (double)y[k + j];
-            sum += (double)x[k + i] * row;
-        }
-    return sum;
 }

@@ -15,6 +15,9 @@
 #define OPERAND struct gs_operand_f32
 #define PANEL GS_PANEL_F32
 #define PANEL_MUL panel_f32
+#define PACK_A gs_pack_a_f32
+#define PACK_B gs_pack_b_f32
+#define MUL_PANELS gs_mul_panels_f32
 #define MUL_BLOCK gs_mul_block_f32
 #define MUL gs_mul_f32
 #define NAME(x) x##_f32
@@ -25,6 +28,9 @@
 #define OPERAND struct gs_operand_f64
 #define PANEL GS_PANEL_F64
 #define PANEL_MUL panel_f64
+#define PACK_A gs_pack_a_f64
+#define PACK_B gs_pack_b_f64
+#define MUL_PANELS gs_mul_panels_f64
 #define MUL_BLOCK gs_mul_block_f64
 #define MUL gs_mul_f64
 #define NAME(x) x##_f64

@@ -6,11 +6,18 @@
  * dimension is cut. A BLAS library would be a second dependency for one function, picks its
  * own kernels (GOSSET_CPU would not govern it) and fixes no order.
  *
- * Measured on one core of a Xeon (Sapphire Rapids, AVX-512): see docs/rounding.md. */
+ * Operands are packed in panels, as the kernels want them (kernels/kernels.h):
+ *
+ *     A (m, k)   panels of 8 rows:      (i, p) at (i / 8) · a_stride + p · 8 + i mod 8
+ *     B (k, n)   panels of P columns:   (p, j) at (j / P) · b_stride + p · P + j mod P
+ *
+ * with P = 32 for f32 and 16 for f64; what a last panel lacks is zero. A matrix that is used
+ * many times (the factor of a Hessian) is kept in this form. Speed: docs/rounding.md. */
 #ifndef GS_LINALG_MUL_H
 #define GS_LINALG_MUL_H
 
 #include "core/team.h"
+#include "kernels/kernels.h"
 
 /* Element (i, j) lies at data[i·row + j·col]: a transpose is an exchange of strides. */
 struct gs_operand_f32 {
@@ -22,6 +29,20 @@ struct gs_operand_f64 {
     const double *data;
     size_t row, col;
 };
+
+/* sign · A (m, k) as panels, 8 · k apart: dst holds m rounded up to 8, times k. */
+void gs_pack_a_f32(float *dst, struct gs_operand_f32 a, size_t m, size_t k, float sign);
+void gs_pack_a_f64(double *dst, struct gs_operand_f64 a, size_t m, size_t k, double sign);
+
+/* B (k, n) as panels, P · k apart: dst holds k times n rounded up to P. */
+void gs_pack_b_f32(float *dst, struct gs_operand_f32 b, size_t k, size_t n);
+void gs_pack_b_f64(double *dst, struct gs_operand_f64 b, size_t k, size_t n);
+
+/* C (m, n; rows `c_stride` apart) += A (m, k) · B (k, n) in panels. */
+void gs_mul_panels_f32(size_t m, size_t n, size_t k, const float *a, size_t a_stride,
+                       const float *b, size_t b_stride, float *c, size_t c_stride);
+void gs_mul_panels_f64(size_t m, size_t n, size_t k, const double *a, size_t a_stride,
+                       const double *b, size_t b_stride, double *c, size_t c_stride);
 
 /* Largest rows and columns of a block product; panels of 8, 16 and 32 divide it. */
 #define GS_MUL_TILE 128

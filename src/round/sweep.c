@@ -14,7 +14,8 @@
  *
  * A chunk of up to 64 rows does all its columns without a word to other chunks:
  *
- *     done    (2·64, n)    errors E of the rows, then values q of the same rows
+ *     done    (2·64, n)    errors E of the rows, then values q of the same rows, in the
+ *                          panels of a left operand (linalg/mul.h)
  *     moved   (2·64, 128)  c of a span of 128 columns, and the same for q
  *
  * A span first pulls from all later columns in one product, then each block in it pushes to
@@ -29,7 +30,6 @@
 
 #define SPAN GS_MUL_TILE
 #define CHUNK (GS_MUL_TILE / 2)
-#define BLOCK_MAX 64
 
 /* Targets beyond this many steps of the grid are cut: only a feedback gone wild gets there,
  * and grids want finite numbers. */
@@ -50,9 +50,10 @@ struct chunk {
     const struct gs_round *job;
     bool feedback;
     size_t row, rows, padded; /* first row, how many, rounded up to whole block rows */
-    size_t limit;             /* row of the first q in done and moved */
+    size_t first_q;           /* row of the first q in done and moved */
     float *done, *moved, *target, *value;
-    void *mul_work, *codec_work;
+    double *basis, *product; /* one block of η and qL, rows as in done, and times D */
+    void *codec_work;
     struct gs_row_sums *sums;
 };
 
@@ -61,24 +62,49 @@ static size_t round_up(size_t n, size_t multiple)
     return (n + multiple - 1) / multiple * multiple;
 }
 
-/* Adds y·D·y and its relatives of one block to the sums of a row. e, q: error and value;
- * eta, ql: the same in the basis of L; d: (b, b). */
-static void add_sums(struct gs_row_sums *s, const double *d, size_t b, const float *e,
-                     const float *q, const double *eta, const double *ql)
+/* Row `row` of c->basis, its elements GS_PANEL_ROWS apart. */
+static double *basis_at(const struct chunk *c, size_t row)
 {
-    for (size_t i = 0; i < b; i++) {
-        double d_eta = 0, d_ql = 0;
-        for (size_t j = 0; j < b; j++) {
-            d_eta += d[i * b + j] * eta[j];
-            d_ql += d[i * b + j] * ql[j];
-        }
-        s->ehe += eta[i] * d_eta;
-        s->qhe += ql[i] * d_eta;
-        s->qhq += ql[i] * d_ql;
-        s->ee += (double)e[i] * (double)e[i];
-        s->qe += (double)q[i] * (double)e[i];
-        s->qq += (double)q[i] * (double)q[i];
+    return c->basis + row / GS_PANEL_ROWS * GS_PANEL_ROWS * c->job->ldl->block +
+           row % GS_PANEL_ROWS;
+}
+
+/* Element (row, column) of panels of 8 rows of n. */
+static float *panel_at(float *panels, size_t n, size_t row, size_t column)
+{
+    return panels + row / GS_PANEL_ROWS * GS_PANEL_ROWS * n + column * GS_PANEL_ROWS +
+           row % GS_PANEL_ROWS;
+}
+
+/* Adds to the sums of a row what one block gives. e, q: error and value; eta, ql: the same in
+ * the basis of L, `GS_PANEL_ROWS` apart; d_eta, d_ql: these times D_k. */
+static void add_sums(struct gs_row_sums *s, size_t b, const float *e, const float *q,
+                     const double *eta, const double *ql, const double *d_eta,
+                     const double *d_ql)
+{
+    for (size_t j = 0; j < b; j++) {
+        s->ehe += eta[j * GS_PANEL_ROWS] * d_eta[j];
+        s->qhe += ql[j * GS_PANEL_ROWS] * d_eta[j];
+        s->qhq += ql[j * GS_PANEL_ROWS] * d_ql[j];
+        s->ee += (double)e[j] * (double)e[j];
+        s->qe += (double)q[j] * (double)e[j];
+        s->qq += (double)q[j] * (double)q[j];
     }
+}
+
+/* The sums of all rows of the chunk for block columns [k, k + b). */
+static void sum_block(struct chunk *c, size_t k)
+{
+    const struct gs_round *job = c->job;
+    size_t b = job->ldl->block, rows = c->first_q + c->rows;
+
+    memset(c->product, 0, rows * GS_LDL_BLOCK * sizeof *c->product);
+    gs_mul_panels_f64(rows, b, b, c->basis, GS_PANEL_ROWS * b, job->ldl->d + k * GS_LDL_BLOCK,
+                      0, c->product, GS_LDL_BLOCK);
+    for (size_t i = 0; i < c->rows; i++)
+        add_sums(&c->sums[c->row + i], b, job->w + (c->row + i) * job->w_stride + k,
+                 c->value + i * b, basis_at(c, i), basis_at(c, c->first_q + i),
+                 c->product + i * GS_LDL_BLOCK, c->product + (c->first_q + i) * GS_LDL_BLOCK);
 }
 
 /* Rounds block columns [k, k + b) of the chunk; `at` is k within the span. */
@@ -87,7 +113,6 @@ static void round_block(struct chunk *c, size_t k, size_t at)
     const struct gs_round *job = c->job;
     const struct gs_grid *grid = job->codec->grid;
     size_t n = job->cols, b = job->ldl->block;
-    double eta[BLOCK_MAX], ql[BLOCK_MAX];
 
     for (size_t i = 0; i < c->rows; i++) {
         const float *w = job->w + (c->row + i) * job->w_stride + k;
@@ -104,31 +129,33 @@ static void round_block(struct chunk *c, size_t k, size_t at)
     for (size_t i = 0; i < c->rows; i++) {
         float *w = job->w + (c->row + i) * job->w_stride + k, *y = c->value + i * b;
         float scale = job->scales[c->row + i];
-        float *e = c->done + i * n + k, *q = c->done + (c->limit + i) * n + k;
-        const float *moved = c->moved + i * SPAN + at;
-        const float *q_moved = c->moved + (c->limit + i) * SPAN + at;
+        float *e = panel_at(c->done, n, i, k), *q = panel_at(c->done, n, c->first_q + i, k);
+        const float *e_moved = c->moved + i * SPAN + at;
+        const float *q_moved = c->moved + (c->first_q + i) * SPAN + at;
+        double *eta = basis_at(c, i), *ql = basis_at(c, c->first_q + i);
         for (size_t j = 0; j < b; j++) {
-            q[j] = scale > 0 ? y[j] : 0;
-            e[j] = w[j] = w[j] - scale * q[j];
-            eta[j] = (double)e[j] + (double)moved[j];
-            ql[j] = (double)q[j] + (double)q_moved[j];
+            y[j] = scale > 0 ? y[j] : 0;
+            w[j] -= scale * y[j];
+            q[j * GS_PANEL_ROWS] = y[j];
+            e[j * GS_PANEL_ROWS] = w[j];
+            eta[j * GS_PANEL_ROWS] = (double)w[j] + (double)e_moved[j];
+            ql[j * GS_PANEL_ROWS] = (double)y[j] + (double)q_moved[j];
         }
-        add_sums(&c->sums[c->row + i], job->ldl->d + k * b, b, e, q, eta, ql);
     }
+    sum_block(c, k);
 }
 
-/* moved[:, columns of `to`] += done[:, from … from + depth) · L[those, to …]. */
-static void move(struct chunk *c, size_t from, size_t depth, size_t to, size_t width,
-                 float *moved)
+/* moved[:, 0 … width) += done[:, from … from + depth) · L[those, to … to + width); `to` is a
+ * multiple of 128. */
+static void move(struct chunk *c, size_t from, size_t depth, size_t to, size_t width)
 {
+    const struct gs_ldl *ldl = c->job->ldl;
     size_t n = c->job->cols;
 
-    if (c->job->ldl->diagonal || depth == 0 || width == 0)
-        return;
-    gs_mul_block_f32(c->limit + c->rows, width, depth, 1,
-                     (struct gs_operand_f32){c->done + from, n, 1},
-                     (struct gs_operand_f32){c->job->ldl->lower + from * n + to, n, 1}, moved,
-                     SPAN, c->mul_work);
+    if (!ldl->diagonal)
+        gs_mul_panels_f32(c->first_q + c->rows, width, depth, panel_at(c->done, n, 0, from),
+                          GS_PANEL_ROWS * n, ldl->lower + to * n + from * GS_PANEL_F32,
+                          GS_PANEL_F32 * n, c->moved, SPAN);
 }
 
 static void sweep_chunk(struct chunk *c)
@@ -138,33 +165,34 @@ static void sweep_chunk(struct chunk *c)
     for (size_t end = n; end > 0;) {
         size_t begin = (end - 1) / SPAN * SPAN;
         memset(c->moved, 0, 2 * CHUNK * SPAN * sizeof *c->moved);
-        move(c, end, n - end, begin, end - begin, c->moved);
+        move(c, end, n - end, begin, end - begin);
         for (size_t k = end; k > begin;) {
             k -= b;
             round_block(c, k, k - begin);
-            move(c, k, b, begin, k - begin, c->moved);
+            move(c, k, b, begin, k - begin);
         }
         end = begin;
     }
 }
 
-/* Carves a chunk's arrays out of its worker's scratch, which it may not outgrow. */
+/* Carves a chunk's arrays out of its worker's scratch; returns the bytes that they take. */
 static size_t chunk_layout(struct chunk *c, const struct sweep *sweep, uint8_t *work)
 {
-    size_t n = sweep->job->cols, b = sweep->job->ldl->block;
-    size_t done = round_up(2 * CHUNK * n * sizeof(float), 64);
-    size_t moved = 2 * CHUNK * SPAN * sizeof(float);
-    size_t block = round_up(CHUNK * b * sizeof(float), 64);
+    size_t n = sweep->job->cols, block = CHUNK * GS_LDL_BLOCK * sizeof(float);
+    size_t moved_at = round_up(2 * CHUNK * n * sizeof(float), 64);
+    size_t target_at = moved_at + 2 * CHUNK * SPAN * sizeof(float);
+    size_t basis_byte = target_at + 2 * block, codec_at = basis_byte + 8 * block;
 
     if (work) {
         c->done = (float *)(void *)work;
-        c->moved = (float *)(void *)(work + done);
-        c->target = (float *)(void *)(work + done + moved);
-        c->value = (float *)(void *)(work + done + moved + block);
-        c->mul_work = work + done + moved + 2 * block;
-        c->codec_work = work + done + moved + 2 * block + GS_MUL_WORK_F32;
+        c->moved = (float *)(void *)(work + moved_at);
+        c->target = (float *)(void *)(work + target_at);
+        c->value = (float *)(void *)(work + target_at + block);
+        c->basis = (double *)(void *)(work + basis_byte);
+        c->product = (double *)(void *)(work + basis_byte + 4 * block);
+        c->codec_work = work + codec_at;
     }
-    return done + moved + 2 * block + GS_MUL_WORK_F32 + round_up(sweep->codec_bytes, 64);
+    return codec_at + round_up(sweep->codec_bytes, 64);
 }
 
 static void sweep_run(void *ctx, size_t begin, size_t end, int worker)
@@ -178,7 +206,7 @@ static void sweep_run(void *ctx, size_t begin, size_t end, int worker)
         c.row = t * sweep->chunk;
         c.rows = GS_MIN(sweep->chunk, job->rows - c.row);
         c.padded = round_up(c.rows, job->codec->grid->block_rows);
-        c.limit = c.rows;
+        c.first_q = round_up(c.rows, GS_PANEL_ROWS);
         memset(c.target, 0, CHUNK * job->ldl->block * sizeof *c.target);
         sweep_chunk(&c);
     }

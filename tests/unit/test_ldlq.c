@@ -124,8 +124,8 @@ static double form_of_factor(const struct gs_ldl *ldl, const double *e)
             double hij = 0;
             for (size_t p = 0; p < n; p++)
                 for (size_t q = p / b * b; q < p / b * b + b; q++)
-                    hij += (double)ldl->lower[i * n + p] * ldl->d[p * b + q % b] *
-                           (double)ldl->lower[j * n + q];
+                    hij += (double)gs_ldl_lower(ldl, i, p) * ldl->d[p * GS_LDL_BLOCK + q % b] *
+                           (double)gs_ldl_lower(ldl, j, q);
             sum += e[i] * hij * e[j];
         }
     return sum;
@@ -150,14 +150,14 @@ static void test_block_identity(void **state)
             for (size_t j = k; j < k + b; j++) {
                 double w = gs_rng_normal(&rng), x = w;
                 for (size_t i = k + b; i < n; i++)
-                    x += e[i] * (double)ldl.lower[i * n + j];
+                    x += e[i] * (double)gs_ldl_lower(&ldl, i, j);
                 eta[j] = x - 0.25 * round(4 * x);
                 e[j] = w - 0.25 * round(4 * x);
             }
         }
         for (size_t k = 0; k < n; k++)
             for (size_t j = 0; j < b; j++)
-                sum += eta[k] * ldl.d[k * b + j] * eta[k / b * b + j];
+                sum += eta[k] * ldl.d[k * GS_LDL_BLOCK + j] * eta[k / b * b + j];
         assert_true(fabs(sum - form_of_factor(&ldl, e)) <= 1e-10 * sum);
         gs_ldl_clear(&ldl);
         gs_free(&h);
