@@ -179,9 +179,35 @@ def config(src, tied, kind):
     if src.arch == "gptneox":
         c["rotary_pct"] = own("rope.dimension_count") / (width // heads)
         c["use_parallel_residual"] = own("use_parallel_residual")
-    if own("rope.scaling.type") == "linear":
-        c["rope_scaling"] = {"rope_type": "linear", "factor": own("rope.scaling.factor")}
+    if src.arch == "gemma3" and "sliding_window" not in c:
+        c["sliding_window_pattern"] = 1
+    if src.arch == "phi3" and own("rope.dimension_count"):
+        c["partial_rotary_factor"] = own("rope.dimension_count") / (width // heads)
+    scaling = rope_scaling(src)
+    if scaling:
+        c["rope_scaling"] = scaling
+        c["original_max_position_embeddings"] = own("rope.scaling.original_context_length")
     return c
+
+
+def rope_scaling(src):
+    own = src.own
+    vectors = {t.name: [float(x) for x in tensor_f32(t)] for t in src.reader.tensors
+               if t.name in SKIPPED}
+    if "rope_freqs.weight" in vectors:
+        raise SystemExit("rope_freqs.weight does not tell the parameters of llama3 scaling")
+    if "rope_factors_long.weight" in vectors:
+        return {"type": "longrope", "long_factor": vectors["rope_factors_long.weight"],
+                "short_factor": vectors["rope_factors_short.weight"]}
+    kind = own("rope.scaling.type")
+    if kind not in ("linear", "yarn"):
+        return None
+    out = {"rope_type": kind, "factor": own("rope.scaling.factor"),
+           "original_max_position_embeddings": own("rope.scaling.original_context_length"),
+           "attention_factor": own("rope.scaling.yarn_attn_factor"),
+           "beta_fast": own("rope.scaling.yarn_beta_fast"),
+           "beta_slow": own("rope.scaling.yarn_beta_slow")}
+    return {k: v for k, v in out.items() if v is not None}
 
 
 PATTERNS = {  # Split patterns of tokenizer.json by tokenizer.ggml.pre
