@@ -2,8 +2,11 @@
  * config.json into GGUF keys: the common keys, the architecture's own, and RoPE in its three
  * spellings (rope_parameters; rope_scaling plus rope_theta; with or without one object per
  * kind of layer). Multimodal models keep their text model's part under text_config. */
+#define _XOPEN_SOURCE 700 /* realpath */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "file/hf_folder.h"
@@ -327,25 +330,25 @@ static int write_keys(struct gs_hf *hf, const struct gs_hf_key *k, struct gs_err
 /* general.name from the folder's name: "SmolLM2-135M-instruct" -> "SmolLM2 135M Instruct". */
 static int write_name(struct gs_hf *hf, struct gs_err *err)
 {
-    char name[128];
-    size_t end = strlen(hf->folder);
+    char name[128], resolved[PATH_MAX];
+    const char *path = realpath(hf->folder, resolved); /* "." has a name, too */
 
-    while (end > 1 && hf->folder[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin && hf->folder[begin - 1] != '/')
+    if (!path)
+        path = hf->folder;
+    size_t end = strlen(path), begin = end;
+    while (begin && path[begin - 1] != '/')
         begin--;
     size_t n = GS_MIN(end - begin, sizeof name - 1);
     for (size_t i = 0, word = 0; i < n; i++) {
-        char c = hf->folder[begin + i];
+        char c = path[begin + i];
         bool first = i == word;
         if (c == '-')
             c = ' ';
         if (c == ' ')
             word = i + 1;
         /* A version such as v0.3 keeps its letter. */
-        bool version = c == 'v' && i + 1 < n && hf->folder[begin + i + 1] >= '0' &&
-                       hf->folder[begin + i + 1] <= '9';
+        bool version = c == 'v' && i + 1 < n && path[begin + i + 1] >= '0' &&
+                       path[begin + i + 1] <= '9';
         name[i] = first && c >= 'a' && c <= 'z' && !version ? (char)(c - 'a' + 'A') : c;
     }
     return gs_meta_set_str(gs_store_meta_edit(hf->store), "general.name",

@@ -51,12 +51,20 @@ typedef void (*convert_fn)(uint8_t *out, const uint8_t *in, uint64_t n, uint64_t
 
 static void copy_2(uint8_t *out, const uint8_t *in, uint64_t n, uint64_t stride)
 {
+    if (stride == 2) {
+        memcpy(out, in, 2 * n);
+        return;
+    }
     for (uint64_t i = 0; i < n; i++)
         memcpy(out + 2 * i, in + i * stride, 2);
 }
 
 static void copy_4(uint8_t *out, const uint8_t *in, uint64_t n, uint64_t stride)
 {
+    if (stride == 4) {
+        memcpy(out, in, 4 * n);
+        return;
+    }
     for (uint64_t i = 0; i < n; i++)
         memcpy(out + 4 * i, in + i * stride, 4);
 }

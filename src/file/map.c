@@ -28,7 +28,7 @@ static struct gs_map *map_create(const char *path, const void *data, uint64_t si
 static int open_regular(const char *path, uint64_t *size, struct gs_err *err)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block us */
 
     if (fd < 0)
         return gs_fail(err, GS_E_IO, "%s: %s", path, strerror(errno));

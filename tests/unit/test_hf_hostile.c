@@ -3,6 +3,7 @@
  * configs and tensors that lie. */
 #include "tests/unit/hf_case.h"
 
+#include "core/alloc.h"
 #include "core/rng.h"
 #include "file/hf_folder.h"
 
@@ -222,6 +223,33 @@ static void damaged_config(void **state)
     assert_true(opened > 200 && refused > 1000);
 }
 
+/* Each allocation fails once: an error, no crash, no leak (the sanitizer watches). */
+static void out_of_memory(void **state)
+{
+    struct gs_store *store;
+    uint64_t n = 1;
+    (void)state;
+
+    begin(LLAMA(",\"rope_scaling\":{\"rope_type\":\"llama3\"}"));
+    write_shard("a.safetensors", "model.norm.weight");
+    static const char index[] = "{\"weight_map\":{" NORM "\"a.safetensors\"}}";
+    write_file(folder, "model.safetensors.index.json", index, sizeof index - 1);
+    for (;; n++) {
+        err = (struct gs_err){0};
+        gs_alloc_fail_at(n);
+        int rc = gs_store_open(folder, &store, &err);
+        if (!rc)
+            break;
+        assert_int_equal(rc, GS_E_NOMEM);
+        assert_null(store);
+        assert_true(n < 1000);
+    }
+    gs_alloc_fail_at(0);
+    gs_store_close(&store);
+    assert_true(n > 20);
+    clean();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +258,7 @@ int main(void)
         cmocka_unit_test(config_lies),
         cmocka_unit_test(tensors_lie),
         cmocka_unit_test(damaged_config),
+        cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
