@@ -15,6 +15,7 @@
 #include "core/rng.h"
 #include "kernels/kernels.h"
 #include "round/round.h"
+#include "transform/transform.h"
 
 /* Everything of one problem; freed by problem_clear. */
 struct problem {
@@ -27,8 +28,10 @@ struct problem {
     size_t codes_bytes;
 };
 
-/* Correlated channels: x_t is a first-order random walk over channels, and where `spiky`
- * every 16th channel is 10 times as large. */
+/* Correlated channels: x_t is a first-order random walk over channels. Where `spiky` every
+ * 16th channel is 10 times as large, and the basis is then turned by a random Hadamard
+ * transform: without it the errors that spikes feed to their neighbours leave the range of a
+ * 2-bit grid, and feedback may lose (docs/rounding.md). */
 static double *make_h(size_t n, uint64_t seed, bool spiky)
 {
     double *h = gs_alloc(n * n, sizeof *h), *x = gs_alloc(n, sizeof *x);
@@ -43,6 +46,14 @@ static double *make_h(size_t n, uint64_t seed, bool spiky)
         }
         for (size_t i = 0; i < n * n; i++)
             h[i] += x[i / n] * x[i % n] / (3.0 * (double)n);
+    }
+    if (spiky) {
+        struct gs_transform_fit fit = {.seed = seed};
+        struct gs_transform *t;
+        assert_int_equal(gs_transform_create(gs_transform_find("hadamard"), n, &fit, &t, NULL),
+                         GS_OK);
+        assert_int_equal(gs_transform_hessian(t, NULL, h, NULL), GS_OK);
+        gs_transform_destroy(&t);
     }
     gs_free(&x);
     return h;
@@ -219,12 +230,12 @@ static void test_feedback_beats_nearest(void **state)
     (void)state;
 
     for (size_t g = 0; (grid = gs_grid_at(g)) != NULL; g++)
-        for (uint64_t seed = 0; seed < (g == 0 ? 24 : 2); seed++) {
+        for (uint64_t seed = 0; seed < 12; seed++) {
             struct problem p;
             problem_make(&p, grid->name, 16, 144, make_h(144, seed, seed % 2), seed);
             double nearest = problem_run(&p, "nearest", NULL);
             double ldlq = problem_run(&p, "ldlq", NULL);
-            assert_true(ldlq < 0.8 * nearest);
+            assert_true(ldlq < (seed % 2 ? 0.6 : 0.9) * nearest);
             assert_true(ldlq < p.result.energy);
             problem_clear(&p);
         }
