@@ -40,7 +40,7 @@ static const struct option options[] = {
      offsetof(struct settings, output), 0, 0},
     {0, "type", "TYPE", "type of the matrices: f32, f16, bf16 or q8_0; without it as stored",
      &kind_string, offsetof(struct settings, type), 0, 0},
-    {0, "overwrite", NULL, "replace FILE if it is there", &kind_flag,
+    {0, "overwrite", NULL, "replace FILE if it is a GGUF file", &kind_flag,
      offsetof(struct settings, overwrite), 0, 0},
 };
 static const struct option_group group = {"Converting", options, COUNT(options)};

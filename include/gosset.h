@@ -245,7 +245,7 @@ GS_API int gs_eval_task(const struct gs_model *model, const char *path, uint64_t
 
 struct gs_convert_options {
     const char *type; /* "f32", "f16", "bf16", "q8_0" for matrices; NULL = as stored */
-    bool overwrite;   /* replace an existing file */
+    bool overwrite;   /* replace an existing GGUF file, if it is not part of src */
     int threads;
     gs_progress_fn progress;
     void *progress_ctx;

@@ -10,9 +10,8 @@
  * beside the largest tensor that has to be rearranged. */
 #include "recipe/convert.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -81,7 +80,24 @@ static bool is_same_file(const char *path, const struct stat *st)
     return !stat(path, &other) && other.st_dev == st->st_dev && other.st_ino == st->st_ino;
 }
 
-static int check_output(const struct gs_store *store, const char *dst, struct gs_err *err)
+/* True for a GGUF file, and for an empty one. */
+static bool is_replaceable(const char *path)
+{
+    char magic[4];
+    size_t n;
+    FILE *f = fopen(path, "rb");
+
+    if (!f)
+        return false;
+    n = fread(magic, 1, sizeof magic, f);
+    fclose(f);
+    return n == 0 || (n == sizeof magic && !memcmp(magic, "GGUF", sizeof magic));
+}
+
+/* A shell wildcard in the wrong place has cost people their only copy: only a GGUF file that
+ * is not being read is ever replaced. */
+static int check_output(const struct gs_store *store, const char *dst, bool overwrite,
+                        struct gs_err *err)
 {
     struct stat st;
     const char *file;
@@ -92,8 +108,11 @@ static int check_output(const struct gs_store *store, const char *dst, struct gs
     same = is_same_file(gs_store_path(store), &st);
     for (size_t i = 0; !same && (file = gs_store_file(store, i)); i++)
         same = is_same_file(file, &st);
-    return same ? gs_fail(err, GS_E_ARG, "%s: is part of the model that is being read", dst)
-                : GS_OK;
+    if (same)
+        return gs_fail(err, GS_E_ARG, "%s: is part of the model that is being read", dst);
+    if (overwrite && S_ISREG(st.st_mode) && !is_replaceable(dst))
+        return gs_fail(err, GS_E_ARG, "%s: is no GGUF file, so it is not replaced", dst);
+    return GS_OK;
 }
 
 /* ---- plan --------------------------------------------------------------------------------- */
@@ -251,8 +270,8 @@ int gs_convert_model(const char *src, const char *dst, const struct gs_convert_o
 
     if ((rc = find_target(c.options->type, &c.target, err)) ||
         (rc = gs_store_open(src, &c.store, err)) || (rc = check_architecture(c.store, err)) ||
-        (rc = check_output(c.store, dst, err)) || (rc = make_plan(&c, err)) ||
-        (rc = make_meta(&c, err)) || (rc = gs_team_create(c.options->threads, &c.team, err)) ||
+        (rc = check_output(c.store, dst, c.options->overwrite, err)) ||
+        (rc = make_plan(&c, err)) || (rc = make_meta(&c, err)) || (rc = gs_team_create(c.options->threads, &c.team, err)) ||
         (rc = gs_recoder_create(c.team, &c.recoder, err)))
         goto out;
     size_t n = gs_store_count(c.store);

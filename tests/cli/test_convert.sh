@@ -30,6 +30,9 @@ refused 1 'part of the model' "$GOSSET" convert model.gguf -o link.gguf --overwr
 ln model.gguf hard.gguf
 refused 1 'part of the model' "$GOSSET" convert model.gguf -o ./hard.gguf --overwrite
 same model.gguf before.gguf "the input was changed"
+echo notes >notes.txt
+refused 1 'no GGUF file' "$GOSSET" convert model.gguf -o notes.txt --overwrite
+is "$(cat notes.txt)" notes
 refused 1 'q4_k' "$GOSSET" convert model.gguf -o x.gguf --type q4_k
 refused 1 'nowhere' "$GOSSET" convert model.gguf -o nowhere/x.gguf
 mkdir folder

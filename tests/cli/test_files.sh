@@ -5,6 +5,11 @@ tiny llama model.gguf
 refused 1 'gone.gguf: No such file' "$GOSSET" inspect gone.gguf
 mkdir empty
 refused 1 'empty' "$GOSSET" inspect empty
+mkdir half && cp model.gguf half/model.safetensors
+refused 1 'half' "$GOSSET" inspect half
+echo '{"architectures": ["LlamaForCausalLM"]}' >half/config.json
+refused 1 'half' "$GOSSET" inspect half
+rm half/config.json
 : >zero.gguf
 refused 1 'zero.gguf: .*empty' "$GOSSET" inspect zero.gguf
 echo 'hello' >text.gguf
