@@ -6,8 +6,8 @@
  * Types by the habits of the stock converters, since their runtimes expect them so: what is
  * no matrix, norms, and a few tensors that are read as f32 stay or become F32; integers stay
  * as they are; matrices take the wanted type, or F16 where a row is no whole number of Q8_0
- * blocks. Each tensor is read once and its pages are given back, so memory is a few MiB
- * beside the largest tensor that has to be rearranged. */
+ * blocks. Each tensor is read once and its pages are given back, so the resident set is a
+ * few MiB and one tensor. */
 #include "recipe/convert.h"
 
 #include <inttypes.h>
