@@ -22,6 +22,7 @@ struct extent {
     size_t tensor;       /* index in the store */
 };
 
+/* The state of reading one file; r->store may already hold the tensors of other shards. */
 struct reader {
     struct gs_cursor c;
     const struct gs_map *map;
@@ -127,6 +128,8 @@ static int read_array(struct reader *r, struct gs_str key, struct gs_array *a,
     return GS_OK;
 }
 
+/* A read beyond the end yields zeros here and is reported by the caller's check, once per
+ * pair. */
 static int read_value(struct reader *r, struct gs_str key, struct gs_value *v,
                       struct gs_err *err)
 {
@@ -219,6 +222,7 @@ static const char *foreign_type(uint32_t type)
     return "unknown";
 }
 
+/* Remembers where the tensor about to be added says it lies; judged together at the end. */
 static int add_extent(struct reader *r, uint64_t begin, uint64_t bytes, struct gs_err *err)
 {
     uint64_t end;
@@ -324,6 +328,8 @@ static int check_extents(struct reader *r, struct gs_err *err)
         return gs_fail_at(err, GS_E_FORMAT, r->map->size,
                           "truncated: the tensors need %" PRIu64 " bytes, the file has %" PRIu64,
                           end, r->map->size);
+    /* Whatever else follows the data is nobody's business, but a second header means that
+     * someone joined the shards of a set: the rest of the model would be missing. */
     uint64_t next = end;
     if (!gs_align_ok(end, r->alignment, &next) || next > r->map->size - GS_MIN(r->map->size, 4))
         return GS_OK;

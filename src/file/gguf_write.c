@@ -161,6 +161,7 @@ static int check_tensor(const struct gs_tensor *t, uint64_t *bytes, struct gs_er
     return gs_tensor_bytes(t->type, t->n_dims, t->dim, bytes, err);
 }
 
+/* Infos of all tensors; *data_bytes is where the last one's padding ends. */
 static int put_tensors(struct sink *s, const struct gs_tensor *tensors, size_t n,
                        uint64_t *bytes, uint64_t *data_bytes, struct gs_err *err)
 {
@@ -190,6 +191,7 @@ static int put_tensors(struct sink *s, const struct gs_tensor *tensors, size_t n
     return GS_OK;
 }
 
+/* Linear in the number of tensors, as a caller's names may be a hostile file's. */
 static int check_unique(const struct gs_tensor *tensors, size_t n, struct gs_err *err)
 {
     size_t slots = 64;
@@ -224,7 +226,7 @@ static int build_header(struct sink *s, const struct gs_meta *meta,
                         const struct gs_tensor *tensors, size_t n_tensors, uint64_t *bytes,
                         uint64_t *data_bytes, struct gs_err *err)
 {
-    uint64_t pairs = 0;
+    uint64_t pairs = 0; /* the count comes before the pairs */
 
     for (size_t i = 0; i < gs_meta_count(meta); i++)
         pairs += !is_layout_key(gs_meta_key(meta, i));

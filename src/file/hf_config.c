@@ -88,6 +88,8 @@ const char *gs_hf_key(const struct gs_hf *hf, const char *key, char *buffer)
 
 /* ---- RoPE ------------------------------------------------------------------------------- */
 
+/* From the newest spelling to the oldest: rope_parameters.full_attention, rope_parameters,
+ * rope_scaling, and keys beside them. */
 static int read_rope(struct gs_hf *hf, struct gs_err *err)
 {
     struct gs_hf_rope *r = &hf->rope;
@@ -204,6 +206,7 @@ static int write_rope(struct gs_hf *hf, struct gs_err *err)
 
 /* ---- everything else -------------------------------------------------------------------- */
 
+/* The model class decides everything else. A nested text model may name its own. */
 static int find_arch(struct gs_hf *hf, struct gs_err *err)
 {
     const json_t *classes = member(hf->text, "architectures");
@@ -290,6 +293,7 @@ int gs_hf_config_read(struct gs_hf *hf, struct gs_err *err)
     return rc ? rc : read_rope(hf, err);
 }
 
+/* One row of a key table: looked up, checked, written; absent and without fallback: left out. */
 static int write_key(struct gs_hf *hf, const struct gs_hf_key *k, struct gs_err *err)
 {
     struct gs_meta *meta = gs_store_meta_edit(hf->store);

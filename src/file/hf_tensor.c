@@ -110,7 +110,8 @@ static convert_fn find_conversion(int from, enum gs_type to)
     return NULL;
 }
 
-/* How to build one tensor. */
+/* How to build one tensor. It outlives the folder's reading, in the store's arena, because
+ * the building happens at the first use of the weights. */
 struct recipe {
     const struct gs_hf_adapt *adapt; /* never NULL */
     convert_fn convert;
@@ -273,12 +274,14 @@ static bool ends_with(const char *s, const char *suffix)
     return n >= m && !strcmp(s + n - m, suffix);
 }
 
+/* What the stock converter widens: kernels for these exist in f32 only, and they are small. */
 static bool is_f32(const struct gs_st_tensor *t, const char *name)
 {
     return t->n_dims <= 1 || ends_with(name, "_norm.weight") || !ends_with(name, ".weight") ||
            !strcmp(name, "position_embd.weight");
 }
 
+/* The row rules divide by heads and parts: what they assume is checked here. */
 static int check_rows(const struct gs_hf_adapt *a, const struct recipe *p, uint32_t n_dims,
                       struct gs_err *err)
 {

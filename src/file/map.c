@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * MAP_SHARED and read-only: all processes that run a model share its pages, and the kernel may
+ * drop them under pressure without writing anything. The descriptor is closed at once; the
+ * mapping keeps the file alive even if its name goes. */
 #define _DEFAULT_SOURCE /* madvise: glibc's posix_madvise ignores DONTNEED */
 #include "file/map.h"
 

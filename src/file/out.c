@@ -1,4 +1,12 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Atomic output, step by step:
+ *
+ *   create   check folder and name, open PATH.<pid>.part exclusively, reserve the space
+ *   write    through one buffer, so that a header of small pieces costs few calls
+ *   commit   flush, cut to the bytes written, fsync the file, link or rename, fsync the folder
+ *   abort    unlink the part
+ *
+ * A process that dies in between leaves a .part file, never a damaged PATH. */
 #include "file/out.h"
 
 #include <errno.h>
@@ -90,6 +98,7 @@ static int open_part(struct gs_out *o, struct gs_err *err)
     return gs_fail(err, GS_E_IO, "%s: cannot create: %s", o->part, strerror(errno));
 }
 
+/* Room is the one failure worth numbers: what is needed and what there is. */
 static int no_room(const struct gs_out *o, uint64_t bytes, int e, struct gs_err *err)
 {
     struct statvfs fs;
@@ -127,6 +136,7 @@ int gs_out_create(const char *path, bool overwrite, uint64_t bytes, struct gs_ou
     return rc;
 }
 
+/* A signal or a full pipe may cut a write short; the rest follows. */
 static int write_all(struct gs_out *o, const uint8_t *p, uint64_t n, struct gs_err *err)
 {
     while (n) {

@@ -124,6 +124,7 @@ static int read_tensor(const json_t *entry, struct gs_st_tensor *t, struct gs_er
     return GS_OK;
 }
 
+/* Order of the data. Ties can only be empty tensors, or an overlap that place() refuses. */
 static int compare_offsets(const void *a, const void *b)
 {
     const struct gs_st_tensor *x = a, *y = b;

@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * The store itself, the list of formats, and what other kinds of file people hand us. */
+ * The store itself, the list of formats, and what other kinds of file people hand us.
+ *
+ *   tensors[i]   what callers see: name, type, shape, bytes
+ *   sources[i]   where it comes from: a range of a map, perhaps with a recipe
+ *   slots        hash of a name -> i + 1; open addressing, at most half full
+ *   maps         every mapped file of the model, closed with the store
+ *
+ * A recipe's result is made once and kept; the pages that it was made from are dropped, so
+ * a tensor is in memory once. */
 #include "file/store_impl.h"
 
 #include <assert.h>
@@ -67,6 +75,8 @@ static size_t find_slot(const struct gs_store *store, const char *name, size_t n
     return at;
 }
 
+/* Doubles the three tables together. On failure those already grown stay valid, since
+ * capacity says how much of them counts. */
 static bool grow(struct gs_store *store)
 {
     size_t old = store->capacity, capacity = old ? 2 * old : 64;
@@ -310,6 +320,7 @@ static const char *guess(const struct gs_map *map)
     return "neither GGUF nor safetensors";
 }
 
+/* The first that claims the path; the order of the list settles a tie. */
 static const struct gs_format *find_format(const char *path, const struct gs_map *map)
 {
     for (size_t i = 0; i < GS_COUNT(formats); i++)
