@@ -6,7 +6,7 @@
  *
  * Products of DEPTH = 128 tokens are summed in f32, one chain of fma an element; these
  * partial sums are added to H in f64, in the order of the tokens. So an element is off by
- * at most 128 · 2^-24 · Σ_t |x_ti x_tj|, however long the text; measured, 3e-8 of
+ * at most 128 · 2^-24 · Σ_t |x_ti x_tj|, however long the text; measured, 2e-8 of
  * √(H_ii H_jj). Work is split over tiles of H, never over tokens. Scratch: 8 KiB · n. */
 #ifndef GS_LINALG_GRAM_H
 #define GS_LINALG_GRAM_H

@@ -7,8 +7,8 @@
  *
  * A rounder makes the proxy loss tr((W − Ŵ) H (W − Ŵ)ᵀ) small (QuIP, arXiv:2307.13304, eq. 1).
  * Rows are independent: they are shared out over the team in chunks and the result does not
- * depend on it. Memory beside the arguments, for each worker: 2 · 64 · n floats, and what the
- * codec and a product need.
+ * depend on it. Memory beside the arguments, for each worker: 2 · 64 · n floats, about 100 KiB
+ * and what the codec needs.
  *
  * A kind is one `static const struct` in the list of round.c; tests walk the list. */
 #ifndef GS_ROUND_ROUND_H
@@ -16,6 +16,10 @@
 
 #include "grid/grid.h"
 #include "linalg/factor.h"
+
+/* Below 1, because feedback adds to the spread of what the grid sees; measured best within
+ * 1 % for every grid and rate (docs/rounding.md). */
+#define GS_ROUND_GAIN 0.95f
 
 /* One matrix to round. */
 struct gs_round {
@@ -30,7 +34,8 @@ struct gs_round {
     size_t codes_stride;
     float *scales;            /* out: (rows) */
 
-    float gain;               /* the grid sees weights of this root mean square; 0 = 1 */
+    float gain;               /* the grid sees weights of this root mean square; 0 = the
+                                 default GS_ROUND_GAIN */
     bool per_tensor;          /* one scale for all rows */
     bool refit;               /* least-squares scales after rounding (see result) */
     bool f16_scales;          /* scales are a power of two, one for all, times f16 values */

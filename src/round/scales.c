@@ -19,7 +19,7 @@ static float stored(const struct gs_round *job, float unit, float scale)
 
 void gs_scales_first(const struct gs_round *job, struct gs_round_result *out)
 {
-    double total = 0, gain = job->gain > 0 ? (double)job->gain : 1;
+    double total = 0, gain = (double)(job->gain > 0 ? job->gain : GS_ROUND_GAIN);
     float largest = 0;
 
     for (size_t r = 0; r < job->rows; r++) {
