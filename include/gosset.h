@@ -111,7 +111,7 @@ enum gs_tokenize_flag {
 };
 
 /* Tokens of n bytes of text; *tokens is to be freed with gs_tokens_free. Returns their
- * number or a negative code. Invalid UTF-8 is tokenized as its bytes. */
+ * number or a negative code. Invalid UTF-8 is read as U+FFFD. */
 GS_API int64_t gs_tokenize(const struct gs_model *model, const char *text, size_t n, int flags,
                            int32_t **tokens, struct gs_err *err);
 GS_API void gs_tokens_free(int32_t **tokens);

@@ -40,7 +40,8 @@ bool gs_tokenizer_is_control(const struct gs_tokenizer *t, int32_t token);
 int32_t gs_tokenizer_find(const struct gs_tokenizer *t, const char *text, size_t n);
 
 /* Appends the tokens of n bytes; flags are enum gs_tokenize_flag (gosset.h). Thread-safe.
- * Any byte sequence is valid: broken UTF-8 is tokenized as the reference does. */
+ * Any byte sequence is valid: each maximal ill-formed part of it is read as U+FFFD, as the
+ * references see it (docs/text.md). On an error `out` keeps the tokens that it had. */
 int gs_tokenizer_encode(const struct gs_tokenizer *t, const char *text, size_t n, int flags,
                         struct gs_tokens *out, struct gs_err *err) GS_MUST_USE;
 
