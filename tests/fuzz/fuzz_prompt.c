@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Prompts: any bytes through every pre-tokenizer family and through SentencePiece, with a
- * vocabulary of all bytes and a few merges. Encoding must succeed, decoding must give the
+ * vocabulary of all bytes and a few merges. The first byte chooses the tokenizer (0xff: all
+ * of them) and whether control tokens are parsed. Encoding must succeed, decoding must give the
  * text back (with U+FFFD for what was broken), and the incremental decoder must agree. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,11 +152,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (!n_tokenizers)
         make_all();
-    if (size > 65536)
+    if (size < 1 || size > 65536)
         return 0;
+    uint8_t choice = data[0];
+    text++;
+    size--;
     for (size_t i = 0; i < n_tokenizers; i++) {
-        check(i, text, size, 0);
-        check(i, text, size, GS_TOKENIZE_SPECIAL);
+        if (choice != 0xff && choice / 2 % n_tokenizers != i)
+            continue;
+        check(i, text, size, choice % 2 ? GS_TOKENIZE_SPECIAL : 0);
     }
     /* The same bytes as a chat template. */
     struct gs_chat_message message = {"user", "x"};
