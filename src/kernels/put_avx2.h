@@ -82,10 +82,11 @@ static GS_ALWAYS_INLINE void put32(__m256i q, __m256 scale, float *dst)
     put16(_mm256_extracti128_si256(q, 1), scale, dst + 16);
 }
 
-/* dst[j] = scale q[j] + add, each rounded. */
+/* dst[j] = scale q[j] + add. The product is exact (17 bits of scale, 5 of q), so fma rounds
+ * as product and sum do. */
 static GS_ALWAYS_INLINE void put8_add(__m128i q, __m256 scale, __m256 add, float *dst)
 {
-    _mm256_storeu_ps(dst, _mm256_add_ps(_mm256_mul_ps(scale, floats8(q)), add));
+    _mm256_storeu_ps(dst, _mm256_fmadd_ps(scale, floats8(q), add));
 }
 
 static GS_ALWAYS_INLINE void put16_add(__m128i q, __m256 scale, __m256 add, float *dst)

@@ -71,7 +71,7 @@ static void prepare(const struct slot *slot, struct job *job, size_t fill, enum 
     } else if (slot->stored == STORED_ENCODED) {
         const struct gs_type_info *info = gs_type_info(job->type);
         size_t n = job->w_bytes / info->bytes * info->block;
-        fill_floats(fill, spread, rng, scratch, n);
+        fill_floats(fill, -spread, rng, scratch, n); /* of the other sign where it has one */
         scalar->encode[job->type](scratch, w, n);
     }
     job->w = w;
@@ -178,8 +178,20 @@ static const size_t sizes[] = {0,  1,  2,  3,  5,  7,  8,   9,   15,  16,  17,  
 static const size_t power_sizes[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
 static const size_t block_sizes[] = {0, 1, 2, 3, 4, 5, 7, 8, 17};
 
-static bool check_sizes(const struct slot *slot, const struct gs_kernels *scalar,
+/* All fills and places; the uniform fill more often. */
+static bool check_fills(const struct slot *slot, const struct gs_kernels *scalar,
                         const struct gs_kernels *k, struct job job, struct gs_rng *rng)
+{
+    for (size_t fill = 0; fill_name(fill); fill++)
+        for (int place = 0; place < PLACE_COUNT; place++)
+            for (int again = 0; again < (fill == 0 ? 3 : 1); again++)
+                if (!check_once(slot, scalar, k, &job, fill, (enum place)place, rng))
+                    return false;
+    return true;
+}
+
+static bool check_vector(const struct slot *slot, const struct gs_kernels *scalar,
+                         const struct gs_kernels *k, struct job job, struct gs_rng *rng)
 {
     size_t block = gs_type_info(job.type)->block;
     const size_t *list = slot->powers ? power_sizes : block > 1 ? block_sizes : sizes;
@@ -187,15 +199,40 @@ static bool check_sizes(const struct slot *slot, const struct gs_kernels *scalar
                    : block > 1  ? GS_COUNT(block_sizes)
                                 : GS_COUNT(sizes);
 
-    for (size_t s = 0; s < count; s++) {
-        job.n = list[s] * block;
-        if (job.rows * job.cols > 4 && (job.n > 300 || s % 3))
-            continue;
-        for (size_t fill = 0; fill_name(fill); fill++)
-            for (int place = 0; place < PLACE_COUNT; place++)
-                for (int again = 0; again < (fill == 0 ? 3 : 1); again++)
-                    if (!check_once(slot, scalar, k, &job, fill, (enum place)place, rng))
-                        return false;
+    for (size_t i = 0; i < count; i++) {
+        job.n = list[i] * block;
+        if (!check_fills(slot, scalar, k, job, rng))
+            return false;
+    }
+    return true;
+}
+
+/* Every shape of a tile with some sizes, then shapes beyond every blocking. */
+static bool check_matrix(const struct slot *slot, const struct gs_kernels *scalar,
+                         const struct gs_kernels *k, struct job job, struct gs_rng *rng)
+{
+    static const size_t n[] = {0, 1, 8, 15, 17, 63, 64, 65, 129, 200};
+    static const size_t large[][3] = {{5, 7, 777}, {37, 8, 800}, {33, 4, 2111}, {2, 13, 4097}};
+
+    for (job.rows = 1; job.rows <= 9; job.rows++)
+        for (job.cols = 1; job.cols <= 9; job.cols++) {
+            job.n = n[gs_rng_below(rng, GS_COUNT(n))];
+            if (!check_fills(slot, scalar, k, job, rng))
+                return false;
+        }
+    for (size_t i = 0; i < GS_COUNT(n); i++) {
+        job.rows = 3;
+        job.cols = 5;
+        job.n = n[i];
+        if (!check_fills(slot, scalar, k, job, rng))
+            return false;
+    }
+    for (size_t i = 0; i < GS_COUNT(large); i++) {
+        job.rows = large[i][0];
+        job.cols = large[i][1];
+        job.n = large[i][2];
+        if (!check_fills(slot, scalar, k, job, rng))
+            return false;
     }
     return true;
 }
@@ -203,25 +240,14 @@ static bool check_sizes(const struct slot *slot, const struct gs_kernels *scalar
 static bool check_slot(const struct slot *slot, const struct gs_kernels *scalar,
                        const struct gs_kernels *k)
 {
-    static const size_t edges[] = {1, 2, 3, 4, 5, 6, 7, 9, 13};
     struct gs_rng rng;
 
     gs_rng_init(&rng, seed, slot->offset);
     for (int variant = 0; variant <= slot->variants; variant++) {
         struct job job = {.type = (enum gs_type)slot->type, .variant = variant, .rows = 1,
                           .cols = 1};
-        if (!slot->matrix) {
-            if (!check_sizes(slot, scalar, k, job, &rng))
-                return false;
-            continue;
-        }
-        for (size_t r = 0; r < GS_COUNT(edges); r++)
-            for (size_t c = 0; c < GS_COUNT(edges); c++) {
-                job.rows = edges[r];
-                job.cols = edges[c];
-                if (!check_sizes(slot, scalar, k, job, &rng))
-                    return false;
-            }
+        if (!(slot->matrix ? check_matrix : check_vector)(slot, scalar, k, job, &rng))
+            return false;
     }
     return true;
 }

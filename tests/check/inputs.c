@@ -9,10 +9,11 @@
 #include "core/half.h"
 #include "tests/check/check.h"
 
-enum { FILL_UNIFORM, FILL_MAX, FILL_MIN, FILL_EXTREMES, FILL_WIDE, FILL_INTEGERS, FILL_COUNT };
+enum { FILL_UNIFORM, FILL_MAX, FILL_MIN, FILL_EXTREMES, FILL_WIDE, FILL_INTEGERS, FILL_TINY, FILL_COUNT };
 
 static const char *const names[FILL_COUNT] = {
     "uniform", "all max", "all min", "mixed extremes", "wide exponents", "small integers",
+    "tiny",
 };
 
 const char *fill_name(size_t fill)
@@ -39,6 +40,7 @@ static float one_float(size_t fill, float spread, struct gs_rng *rng)
         return gs_f32_from_bits(bits);
     }
     case FILL_INTEGERS: return (float)gs_rng_below(rng, 33) - 16.0f;
+    case FILL_TINY: return copysignf(0x1p-100f, spread); /* products round to 0 or −0 */
     default: return spread * (2.0f * gs_rng_f32(rng) - 1.0f);
     }
 }
