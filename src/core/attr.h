@@ -13,7 +13,11 @@
 #define GS_ALIGNED(n) __attribute__((aligned(n)))
 #define GS_ALWAYS_INLINE inline __attribute__((always_inline))
 /* Before a loop over a register tile: unroll it wholly, so that the tile is in registers. */
+#if defined(__clang__)
+#define GS_UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define GS_UNROLL _Pragma("GCC unroll 8")
+#endif
 #define GS_NOINLINE __attribute__((noinline))
 #define GS_LIKELY(x) __builtin_expect(!!(x), 1)
 #define GS_UNLIKELY(x) __builtin_expect(!!(x), 0)

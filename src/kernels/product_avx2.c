@@ -18,9 +18,11 @@
 
 #define ROWS 4
 #define COLS 3
-#define BLOCK 2048     /* elements of a row between two loads of the sums */
-#define SHORT 768      /* up to this n a tile's rows and columns fit the first-level cache */
-#define GROUP_ROWS 32  /* rows that share a slice of x otherwise */
+#define BLOCK 2048       /* elements of a row between two loads of the sums */
+#define SHORT 768        /* up to this n a tile's rows and columns fit the first-level cache */
+#define GROUP_ROWS 32    /* rows that share a slice of x otherwise */
+#define FEW_COLS 2       /* so few columns, or rows shorter than this, are multiplied one */
+#define FEW_ELEMENTS 256 /* by one: that is as fast */
 #define SLICE_LANES (GROUP_ROWS * COLS * 8)
 
 typedef __m256 (*load_fn)(const void *p);
@@ -49,13 +51,13 @@ static GS_ALWAYS_INLINE float dot(const uint8_t *w, size_t size, load_fn load, c
 {
     __m256 lane[8];
 
-    for (int j = 0; j < 8; j++)
+    GS_UNROLL for (int j = 0; j < 8; j++)
         lane[j] = _mm256_setzero_ps();
     for (; n >= 64; n -= 64, w += 64 * size, x += 64)
-        for (size_t j = 0; j < 8; j++)
+        GS_UNROLL for (size_t j = 0; j < 8; j++)
             lane[j] = _mm256_fmadd_ps(load(w + 8 * j * size), _mm256_loadu_ps(x + 8 * j),
                                       lane[j]);
-    for (size_t j = 0; j < 8; j++) {
+    GS_UNROLL for (size_t j = 0; j < 8; j++) {
         size_t left = n > 8 * j ? n - 8 * j : 0;
         if (left >= 8) {
             lane[j] = _mm256_fmadd_ps(load(w + 8 * j * size), _mm256_loadu_ps(x + 8 * j),
@@ -95,7 +97,7 @@ static GS_ALWAYS_INLINE void dot_block_q8_0(const struct gs_block_q8_0 *b, const
     memcpy(&bits, b->d, 2);
     __m256 d = _mm256_set1_ps(_cvtsh_ss(bits));
 
-    for (int j = 0; j < 4; j++) {
+    GS_UNROLL for (int j = 0; j < 4; j++) {
         __m256i q = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(b->qs + 8 * j)));
         __m256 w = _mm256_mul_ps(_mm256_cvtepi32_ps(q), d);
         lane[j] = _mm256_fmadd_ps(w, _mm256_loadu_ps(x + 8 * j), lane[j]);
@@ -107,7 +109,7 @@ float gs_dot_q8_0_avx2(const void *row, const float *x, size_t n)
     const struct gs_block_q8_0 *b = row;
     __m256 lane[8];
 
-    for (int j = 0; j < 8; j++)
+    GS_UNROLL for (int j = 0; j < 8; j++)
         lane[j] = _mm256_setzero_ps();
     for (; n >= 64; n -= 64, b += 2, x += 64) {
         dot_block_q8_0(b, x, lane);
@@ -186,16 +188,16 @@ typedef void (*tile_fn)(const float *w, size_t w_stride, const float *x, size_t 
     {                                                                                          \
         tile(R, C, w, w_stride, x, n, lane, first);                                            \
     }
-TILE(1, 1) TILE(1, 2) TILE(1, 3)
-TILE(2, 1) TILE(2, 2) TILE(2, 3)
-TILE(3, 1) TILE(3, 2) TILE(3, 3)
-TILE(4, 1) TILE(4, 2) TILE(4, 3)
+TILE(1, 3)
+TILE(2, 3)
+TILE(3, 3)
+TILE(4, 3)
 
-static const tile_fn tiles[ROWS][COLS] = {
-    {tile_1x1, tile_1x2, tile_1x3},
-    {tile_2x1, tile_2x2, tile_2x3},
-    {tile_3x1, tile_3x2, tile_3x3},
-    {tile_4x1, tile_4x2, tile_4x3},
+static const tile_fn tiles[ROWS][COLS - FEW_COLS] = {
+    {tile_1x3},
+    {tile_2x3},
+    {tile_3x3},
+    {tile_4x3},
 };
 
 /* Folds the lanes of up to four rows of one column into y. */
@@ -227,10 +229,18 @@ static void multiply(const float *w, size_t w_stride, size_t begin, size_t end,
     for (size_t pair = 0; pair < 8; pair += 2)
         for (size_t r = begin; r < end; r += ROWS)
             for (size_t s = pair; s < pair + 2; s++)
-                tiles[GS_MIN(end - r, ROWS) - 1][C - 1](
+                tiles[GS_MIN(end - r, ROWS) - 1][C - FEW_COLS - 1](
                     w + r * w_stride + 8 * s, w_stride, packed + s * steps * C * 8,
                     n > 8 * s ? n - 8 * s : 0, lane + s * SLICE_LANES + (r - begin) * COLS * 8,
                     first);
+}
+
+static void multiply_singly(const float *w, size_t w_stride, size_t rows, const float *x,
+                            size_t x_stride, size_t cols, size_t n, float *y, size_t y_stride)
+{
+    for (size_t c = 0; c < cols; c++)
+        for (size_t r = 0; r < rows; r++)
+            y[c * y_stride + r] = gs_dot_f32_avx2(w + r * w_stride, x + c * x_stride, n);
 }
 
 void gs_mul_f32_avx2(const float *w, size_t w_stride, size_t rows, const float *x,
@@ -241,15 +251,19 @@ void gs_mul_f32_avx2(const float *w, size_t w_stride, size_t rows, const float *
 
     for (size_t c = 0; c < cols; c += COLS) {
         size_t C = GS_MIN(cols - c, COLS);
+        if (C <= FEW_COLS || n < FEW_ELEMENTS) {
+            multiply_singly(w, w_stride, rows, x + c * x_stride, x_stride, C, n,
+                            y + c * y_stride, y_stride);
+            continue;
+        }
         for (size_t r = 0; r < rows; r += group) {
-            size_t end = GS_MIN(rows, r + group), k = 0;
-            do { /* once even for n = 0, to give zeros */
+            size_t end = GS_MIN(rows, r + group);
+            for (size_t k = 0; k < n; k += BLOCK) {
                 size_t left = GS_MIN(n - k, BLOCK);
                 if (r == 0 || n > BLOCK)
                     pack(x + c * x_stride + k, x_stride, C, left, packed);
                 multiply(w + k, w_stride, r, end, packed, C, left, lane, k == 0);
-                k += left;
-            } while (k < n);
+            }
             for (size_t f = r; f < end; f += 4)
                 for (size_t j = 0; j < C; j++)
                     put_folded(lane + ((f - r) * COLS + j) * 8, GS_MIN(end - f, 4),

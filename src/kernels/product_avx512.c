@@ -6,9 +6,11 @@
 
 #define ROWS 4
 #define COLS 6
-#define BLOCK 2048     /* elements of a row between two loads of the sums */
-#define SHORT 768      /* up to this n a tile's rows and columns fit the first-level cache */
-#define GROUP_ROWS 32  /* rows that share a slice of x otherwise */
+#define BLOCK 2048       /* elements of a row between two loads of the sums */
+#define SHORT 768        /* up to this n a tile's rows and columns fit the first-level cache */
+#define GROUP_ROWS 32    /* rows that share a slice of x otherwise */
+#define FEW_COLS 2       /* so few columns, or rows shorter than this, are multiplied one */
+#define FEW_ELEMENTS 128 /* by one: that is as fast */
 #define SLICE_LANES (GROUP_ROWS * COLS * 16)
 
 /* Loads the elements of a mask, zeros elsewhere. */
@@ -37,13 +39,13 @@ static GS_ALWAYS_INLINE float dot(const uint8_t *w, size_t size, load_fn load, c
 {
     __m512 lane[4];
 
-    for (int j = 0; j < 4; j++)
+    GS_UNROLL for (int j = 0; j < 4; j++)
         lane[j] = _mm512_setzero_ps();
     for (; n >= 64; n -= 64, w += 64 * size, x += 64)
-        for (size_t j = 0; j < 4; j++)
+        GS_UNROLL for (size_t j = 0; j < 4; j++)
             lane[j] = _mm512_fmadd_ps(load(w + 16 * j * size, 0xffff),
                                       _mm512_loadu_ps(x + 16 * j), lane[j]);
-    for (size_t j = 0; j < 4 && n > 0; j++) {
+    GS_UNROLL for (size_t j = 0; j < 4 && n > 0; j++) {
         __mmask16 mask = mask16(GS_MIN(n, 16));
         __m512 b = _mm512_maskz_loadu_ps(mask, x + 16 * j);
         lane[j] = _mm512_mask3_fmadd_ps(load(w + 16 * j * size, mask), b, lane[j], mask);
@@ -75,7 +77,7 @@ static GS_ALWAYS_INLINE void dot_block_q8_0(const struct gs_block_q8_0 *b, const
     memcpy(&bits, b->d, 2);
     __m512 d = _mm512_set1_ps(_cvtsh_ss(bits));
 
-    for (int j = 0; j < 2; j++) {
+    GS_UNROLL for (int j = 0; j < 2; j++) {
         __m512i q = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(b->qs + 16 * j)));
         __m512 w = _mm512_mul_ps(_mm512_cvtepi32_ps(q), d);
         lane[j] = _mm512_fmadd_ps(w, _mm512_loadu_ps(x + 16 * j), lane[j]);
@@ -87,7 +89,7 @@ float gs_dot_q8_0_avx512(const void *row, const float *x, size_t n)
     const struct gs_block_q8_0 *b = row;
     __m512 lane[4];
 
-    for (int j = 0; j < 4; j++)
+    GS_UNROLL for (int j = 0; j < 4; j++)
         lane[j] = _mm512_setzero_ps();
     for (; n >= 64; n -= 64, b += 2, x += 64) {
         dot_block_q8_0(b, x, lane);
@@ -159,16 +161,16 @@ typedef void (*tile_fn)(const float *w, size_t w_stride, const float *x, size_t 
     {                                                                                          \
         tile(R, C, w, w_stride, x, n, lane, first);                                            \
     }
-TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(1, 5) TILE(1, 6)
-TILE(2, 1) TILE(2, 2) TILE(2, 3) TILE(2, 4) TILE(2, 5) TILE(2, 6)
-TILE(3, 1) TILE(3, 2) TILE(3, 3) TILE(3, 4) TILE(3, 5) TILE(3, 6)
-TILE(4, 1) TILE(4, 2) TILE(4, 3) TILE(4, 4) TILE(4, 5) TILE(4, 6)
+TILE(1, 3) TILE(1, 4) TILE(1, 5) TILE(1, 6)
+TILE(2, 3) TILE(2, 4) TILE(2, 5) TILE(2, 6)
+TILE(3, 3) TILE(3, 4) TILE(3, 5) TILE(3, 6)
+TILE(4, 3) TILE(4, 4) TILE(4, 5) TILE(4, 6)
 
-static const tile_fn tiles[ROWS][COLS] = {
-    {tile_1x1, tile_1x2, tile_1x3, tile_1x4, tile_1x5, tile_1x6},
-    {tile_2x1, tile_2x2, tile_2x3, tile_2x4, tile_2x5, tile_2x6},
-    {tile_3x1, tile_3x2, tile_3x3, tile_3x4, tile_3x5, tile_3x6},
-    {tile_4x1, tile_4x2, tile_4x3, tile_4x4, tile_4x5, tile_4x6},
+static const tile_fn tiles[ROWS][COLS - FEW_COLS] = {
+    {tile_1x3, tile_1x4, tile_1x5, tile_1x6},
+    {tile_2x3, tile_2x4, tile_2x5, tile_2x6},
+    {tile_3x3, tile_3x4, tile_3x5, tile_3x6},
+    {tile_4x3, tile_4x4, tile_4x5, tile_4x6},
 };
 
 /* Folds the lanes of up to four rows of one column into y. */
@@ -195,10 +197,18 @@ static void multiply(const float *w, size_t w_stride, size_t begin, size_t end,
 
     for (size_t s = 0; s < 4; s++)
         for (size_t r = begin; r < end; r += ROWS)
-            tiles[GS_MIN(end - r, ROWS) - 1][C - 1](
+            tiles[GS_MIN(end - r, ROWS) - 1][C - FEW_COLS - 1](
                 w + r * w_stride + 16 * s, w_stride, packed + s * steps * C * 16,
                 n > 16 * s ? n - 16 * s : 0, lane + s * SLICE_LANES + (r - begin) * COLS * 16,
                 first);
+}
+
+static void multiply_singly(const float *w, size_t w_stride, size_t rows, const float *x,
+                            size_t x_stride, size_t cols, size_t n, float *y, size_t y_stride)
+{
+    for (size_t c = 0; c < cols; c++)
+        for (size_t r = 0; r < rows; r++)
+            y[c * y_stride + r] = gs_dot_f32_avx512(w + r * w_stride, x + c * x_stride, n);
 }
 
 void gs_mul_f32_avx512(const float *w, size_t w_stride, size_t rows, const float *x,
@@ -209,15 +219,19 @@ void gs_mul_f32_avx512(const float *w, size_t w_stride, size_t rows, const float
 
     for (size_t c = 0; c < cols; c += COLS) {
         size_t C = GS_MIN(cols - c, COLS);
+        if (C <= FEW_COLS || n < FEW_ELEMENTS) {
+            multiply_singly(w, w_stride, rows, x + c * x_stride, x_stride, C, n,
+                            y + c * y_stride, y_stride);
+            continue;
+        }
         for (size_t r = 0; r < rows; r += group) {
-            size_t end = GS_MIN(rows, r + group), k = 0;
-            do { /* once even for n = 0, to give zeros */
+            size_t end = GS_MIN(rows, r + group);
+            for (size_t k = 0; k < n; k += BLOCK) {
                 size_t left = GS_MIN(n - k, BLOCK);
                 if (r == 0 || n > BLOCK)
                     pack(x + c * x_stride + k, x_stride, C, left, packed);
                 multiply(w + k, w_stride, r, end, packed, C, left, lane, k == 0);
-                k += left;
-            } while (k < n);
+            }
             for (size_t f = r; f < end; f += 4)
                 for (size_t j = 0; j < C; j++)
                     put_folded(lane + ((f - r) * COLS + j) * 16, GS_MIN(end - f, 4),

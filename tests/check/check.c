@@ -211,7 +211,7 @@ static bool check_vector(const struct slot *slot, const struct gs_kernels *scala
 static bool check_matrix(const struct slot *slot, const struct gs_kernels *scalar,
                          const struct gs_kernels *k, struct job job, struct gs_rng *rng)
 {
-    static const size_t n[] = {0, 1, 8, 15, 17, 63, 64, 65, 129, 200};
+    static const size_t n[] = {0, 1, 17, 64, 130, 199, 256, 257, 271, 312, 383, 449};
     static const size_t large[][3] = {{5, 7, 777}, {37, 8, 800}, {33, 4, 2111}, {2, 13, 4097}};
 
     for (job.rows = 1; job.rows <= 9; job.rows++)
@@ -291,8 +291,10 @@ static void bench_slot(const struct slot *slot, const struct gs_kernels *scalar,
     char name[64];
 
     gs_rng_init(&rng, seed, 0);
-    if (slot->matrix)
-        job.rows = job.cols = 12;
+    if (slot->matrix) {
+        job.rows = 32;
+        job.cols = 48;
+    }
     slot->shape(&job);
     prepare(slot, &job, slot->stored == STORED_BYTES ? 1 : 0, PLACE_BEGIN, scalar, &rng);
     if (slot->stored == STORED_BYTES) /* every scale small and finite */
@@ -302,6 +304,7 @@ static void bench_slot(const struct slot *slot, const struct gs_kernels *scalar,
     double t = time_call(slot, k, &job);
     bool by_type = slot->offset < offsetof(struct gs_kernels, mul_f32);
     snprintf(name, sizeof name, "%s %s", slot->name, by_type ? gs_type_info(job.type)->name : "");
+    /* Elements or, for products, fused multiply-adds a second. */
     printf("%-8s %-18s %9.3f G/s  %7.2f x scalar  %6.2f x %s\n", k->name, name,
            1e-9 * (double)(job.n * job.rows * job.cols) / t, t0 / t, t1 / t, below->name);
 }

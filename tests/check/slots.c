@@ -145,6 +145,8 @@ static void call_gelu_erf_f32(const struct gs_kernels *k, struct job *job)
 /* k is n; a of 8 rows in x, b in w; the variant has a wider c. */
 static void shape_panel(struct job *job, size_t width, size_t size)
 {
+    job->rows = GS_PANEL_ROWS;
+    job->cols = width;
     job->y_stride = width + (job->variant ? 5 : 0);
     job->x_count = job->n * GS_PANEL_ROWS * size / sizeof(float);
     job->w_bytes = job->n * width * size;
