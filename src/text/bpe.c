@@ -88,17 +88,17 @@ static struct merge *find_merge(const struct rules *r, int32_t left, int32_t rig
 }
 
 /* The token of a merge's result. Vocabularies list results in the order of their merges, so
- * the one after the last result is tried before the hash table. */
+ * the last result and the one after it are tried before the hash table. */
 static int32_t find_merged(const struct gs_vocab *v, int32_t last, struct gs_str left,
                            struct gs_str right, char *buffer)
 {
     size_t n = left.size + right.size;
 
-    if (last + 1 < (int32_t)v->n) {
-        struct gs_str s = v->text[last + 1];
+    for (int32_t id = GS_MAX(last, 0); id <= last + 1 && id < (int32_t)v->n; id++) {
+        struct gs_str s = v->text[id];
         if (s.size == n && !memcmp(s.data, left.data, left.size) &&
             !memcmp(s.data + left.size, right.data, right.size))
-            return last + 1;
+            return id;
     }
     if (n > v->max_bytes)
         return -1;
