@@ -65,7 +65,9 @@ static size_t scratch_floats(const struct gs_decoder *d, const struct gs_config 
 {
     size_t cols = GS_MAX(GS_MAX(c->n_embd, c->n_ff), c->n_head * c->head_v);
 
-    return GS_MAX(gs_linear_scratch(cols), gs_attention_scratch(d->ctx, d->batch, c->head_k));
+    size_t D = GS_MAX(c->head_k, c->head_v);
+
+    return GS_MAX(gs_linear_scratch(cols), gs_attention_scratch(d->ctx, d->batch, D));
 }
 
 static void lay_out(struct gs_decoder *d, bool kv_f32, struct layout *l)

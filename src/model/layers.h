@@ -100,6 +100,7 @@ struct gs_attention {
 void gs_attention_forward(const struct gs_run *run, const struct gs_attention *a,
                           const struct gs_kv *kv, const float *q, size_t first, size_t T,
                           float *y);
+/* Floats of scratch, D being the larger of the head sizes. */
 size_t gs_attention_scratch(size_t ctx, size_t batch, size_t D);
 
 /* ---- ffn.c ---- */

@@ -10,10 +10,12 @@
  * decoded row and x[t] in the fixed order of kernels.h, so all paths give the same bits. */
 #include "model/layers.h"
 
-/* Panels and blocks of x in floats: together they leave room in an L2 of 512 KiB. */
+/* Panels and blocks of x in floats: together they leave room in an L2 of 512 KiB. Blocks are
+ * whole numbers of the columns that kernels take at a time (3, 4, 6 or 12). */
 #define PANEL_FLOATS ((size_t)64 * 1024)
 #define BLOCK_FLOATS ((size_t)32 * 1024)
-#define PANEL_ROWS 32u
+#define BLOCK_STEP 12u
+#define PANEL_ROWS 64u
 /* For few tokens a panel is read about once: keep it in L1. */
 #define FEW_TOKENS 4u
 #define SMALL_PANEL_FLOATS ((size_t)4 * 1024)
@@ -36,7 +38,7 @@ static bool is_aligned(const struct gs_matrix *w)
 static void multiply_panel(const struct linear *l, const float *panel, size_t n, float *y)
 {
     size_t cols = l->w->cols, rows = l->w->rows;
-    size_t block = GS_MAX(BLOCK_FLOATS / cols, 8u);
+    size_t block = GS_MAX(BLOCK_FLOATS / cols / BLOCK_STEP, 1u) * BLOCK_STEP;
 
     for (size_t t = 0; t < l->T; t += block)
         l->run->k->mul_f32(panel, cols, n, l->x + t * cols, cols, GS_MIN(block, l->T - t),

@@ -349,7 +349,7 @@ static void rope_rotates(void **state)
 #define H 6
 #define G 2
 #define D 24
-#define DV 20
+#define DV 40 /* a panel of 32 and a rest */
 #define CTX 200
 
 static uint16_t cache_k[2 * G * CTX * D], cache_v[2 * G * CTX * DV];
