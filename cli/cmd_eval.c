@@ -183,7 +183,7 @@ static const struct option options[] = {
      offsetof(struct settings, task_file), 0, 0},
     {0, "limit", "N", "at most N items of the task; 0 = all", &kind_u64,
      offsetof(struct settings, limit), 0, 0},
-    {0, "batch", "N", "most tokens in a forward pass; 0 = 512", &kind_u32,
+    {0, "batch", "N", "most tokens in a forward pass; 0 = 128", &kind_u32,
      offsetof(struct settings, batch), 0, 65536},
 };
 static const struct option_group group = {"Measuring", options, COUNT(options)};

@@ -202,7 +202,7 @@ GS_API int gs_session_generate(struct gs_session *session, const int32_t *tokens
 struct gs_eval_options {
     uint32_t ctx;      /* tokens a chunk; 0 = 512 */
     uint32_t chunks;   /* at most so many; 0 = all */
-    uint32_t batch;    /* 0 = 512 */
+    uint32_t batch;    /* tokens a forward pass, does not change results; 0 = 128 */
     int threads;       /* 0 = one a processor */
     gs_progress_fn progress;
     void *progress_ctx;

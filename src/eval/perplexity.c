@@ -30,7 +30,6 @@
 
 #define CTX_DEFAULT 512
 #define CTX_MIN 8
-#define BATCH_DEFAULT 512
 
 struct run {
     const struct gs_eval_options *options;
@@ -140,7 +139,7 @@ static int prepare(struct run *run, const struct gs_subject *model, const struct
     run->n_chunks = n_tokens / run->ctx;
     if (o->chunks)
         run->n_chunks = GS_MIN(run->n_chunks, o->chunks);
-    run->batch = GS_MIN(o->batch ? o->batch : BATCH_DEFAULT, run->ctx);
+    run->batch = GS_MIN(o->batch ? o->batch : GS_SCORER_BATCH, run->ctx);
     run->bos = gs_tokenizer_add_bos(model->tokenizer) ? gs_tokenizer_bos(model->tokenizer) : -1;
     if (!(run->chunk = gs_alloc(run->ctx, sizeof *run->chunk)))
         return gs_fail_nomem(err, "tokens");

@@ -24,6 +24,10 @@ void gs_score_row(const float *logits, size_t n, int32_t token, struct gs_score 
 void gs_score_row_pair(const float *logits, const float *ref, size_t n, int32_t token,
                        struct gs_score_pair *out);
 
+/* Tokens a forward pass unless asked otherwise: as fast as larger ones (measured from 128 to
+ * 512: same processor time), with a quarter of the activations of 512. */
+#define GS_SCORER_BATCH 128
+
 /* A decoder and room for the logits of a few positions: `rows` of them, as many as fit in
  * 16 MiB (at least 1, at most 64), since a whole chunk's would outweigh the model. */
 struct gs_scorer {

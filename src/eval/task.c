@@ -27,8 +27,6 @@
 #include "eval/score.h"
 #include "eval/stats.h"
 
-#define BATCH_DEFAULT 512
-
 static const struct gs_task_kind *const kinds[] = {
     &gs_task_multiple_choice, &gs_task_last_word, &gs_task_winograd,
 };
@@ -181,7 +179,7 @@ static int prepare(struct run *run, struct gs_err *err)
         return gs_fail_nomem(err, "tokens");
     if ((rc = gs_team_create(run->options->threads, &run->team, err)) < 0)
         return rc;
-    run->batch = GS_MIN(run->options->batch ? run->options->batch : BATCH_DEFAULT, run->longest);
+    run->batch = GS_MIN(run->options->batch ? run->options->batch : GS_SCORER_BATCH, run->longest);
     decoder.batch = (uint32_t)run->batch;
     decoder.team = run->team;
     return gs_scorer_init(&run->scorer, run->subject, &decoder, err);
