@@ -56,17 +56,17 @@ static void make_alphabet(struct rules *r)
 
 static void find_byte_tokens(const struct gs_tokenizer *t, struct rules *r)
 {
-    int missing = 0; /* of ASCII: rare bytes are missing from many vocabularies */
+    int missing = 0; /* of printable ASCII: many vocabularies lack rarer bytes */
     char letter[4];
 
     for (int b = 0; b < 256; b++) {
         size_t n = gs_utf8_put(r->letter[b], letter);
         r->byte_token[b] = gs_vocab_find(&t->vocab, letter, n);
-        missing += b < 0x80 && r->byte_token[b] < 0;
+        missing += b >= 0x20 && b <= 0x7e && r->byte_token[b] < 0;
     }
     if (missing)
-        gs_log(GS_LOG_WARN, "%s: the vocabulary lacks tokens for %d of the 128 ASCII bytes; "
-               "text with them loses them", t->where, missing);
+        gs_log(GS_LOG_WARN, "%s: the vocabulary lacks tokens for %d of the 95 printable "
+               "ASCII characters; text with them loses them", t->where, missing);
 }
 
 /* Multiply-shift hashing with a multiplier that no file can know. */
