@@ -227,6 +227,8 @@ void gs_attention_forward(const struct gs_run *run, const struct gs_attention *a
 {
     struct task c = {.run = run, .a = a, .kv = kv, .q = q, .y = y, .first = first, .T = T};
     size_t blocks = (T + TASK_TOKENS - 1) / TASK_TOKENS;
+    size_t products = (first + T) * (kv->head_k + kv->head_v) * GS_MIN(T, TASK_TOKENS);
 
-    gs_team_run(run->team, blocks * a->heads, 1, attend, &c);
+    gs_team_run(run->team, blocks * a->heads, GS_MAX(GS_TASK_PRODUCTS / products, 1u), attend,
+                &c);
 }

@@ -24,6 +24,9 @@ struct gs_run {
     size_t scratch_size;
 };
 
+/* The least multiplications worth handing to another thread: about a microsecond. */
+#define GS_TASK_PRODUCTS ((size_t)16 * 1024)
+
 static inline float *gs_run_scratch(const struct gs_run *run, int worker)
 {
     return run->scratch + (size_t)worker * run->scratch_size;

@@ -90,5 +90,6 @@ void gs_linear_forward(const struct gs_run *run, const struct gs_matrix *w, cons
     size_t grain = T <= FEW_TOKENS ? GS_MAX(w->rows / (4 * workers), l.panel) : l.panel;
     if (w->rows < 4 * workers * grain)
         grain = GS_MAX(w->rows / (4 * workers), 1u);
+    grain = GS_MAX(grain, GS_TASK_PRODUCTS / (w->cols * T));
     gs_team_run(run->team, w->rows, grain, linear_rows, &l);
 }

@@ -14,6 +14,8 @@
 #include "model/model.h"
 
 static char tiny_tool[512], tiny_folder[300];
+static char tiny_variants[64][64]; /* what the tool lists */
+static size_t tiny_n_variants;
 
 /* Call first in main. */
 static inline void tiny_init(const char *program)
@@ -27,6 +29,15 @@ static inline void tiny_init(const char *program)
              base && *base ? base : "/tmp");
     if (!mkdtemp(tiny_folder))
         abort();
+
+    char command[600];
+    snprintf(command, sizeof command, "'%s' --list", tiny_tool);
+    FILE *list = popen(command, "r");
+    while (list && tiny_n_variants < 64 &&
+           fscanf(list, "%63s", tiny_variants[tiny_n_variants]) == 1)
+        tiny_n_variants++;
+    if (!list || pclose(list) || !tiny_n_variants)
+        abort();
 }
 
 static inline void tiny_exit(void)
@@ -37,7 +48,7 @@ static inline void tiny_exit(void)
 static inline const char *tiny_path(const char *name)
 {
     static char path[512];
-    snprintf(path, sizeof path, "%s/%s.gguf", tiny_folder, name);
+    snprintf(path, sizeof path, "%s/%.63s.gguf", tiny_folder, name);
     return path;
 }
 
