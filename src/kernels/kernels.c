@@ -75,8 +75,9 @@ static size_t find(const char *name)
 static size_t strongest(void)
 {
     size_t i = GS_COUNT(levels) - 1;
+    struct gs_kernels table;
 
-    while (i > 0 && !gs_kernels_resolve(i, &tables[i]))
+    while (i > 0 && !gs_kernels_resolve(i, &table))
         i--;
     return i;
 }

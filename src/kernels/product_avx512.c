@@ -9,6 +9,7 @@
 #define BLOCK 2048       /* elements of a row between two loads of the sums */
 #define SHORT 768        /* up to this n a tile's rows and columns fit the first-level cache */
 #define GROUP_ROWS 32    /* rows that share a slice of x otherwise */
+#define PANEL_FLOATS (96 * 1024) /* of w, for the second-level cache */
 #define FEW_COLS 2       /* so few columns, or rows shorter than this, are multiplied one */
 #define FEW_ELEMENTS 128 /* by one: that is as fast */
 #define SLICE_LANES (GROUP_ROWS * COLS * 16)
@@ -211,31 +212,39 @@ static void multiply_singly(const float *w, size_t w_stride, size_t rows, const 
             y[c * y_stride + r] = gs_dot_f32_avx512(w + r * w_stride, x + c * x_stride, n);
 }
 
-void gs_mul_f32_avx512(const float *w, size_t w_stride, size_t rows, const float *x,
-                       size_t x_stride, size_t cols, size_t n, float *y, size_t y_stride)
+/* Up to COLS columns. */
+static void multiply_tiled(const float *w, size_t w_stride, size_t rows, const float *x,
+                           size_t x_stride, size_t C, size_t n, float *y, size_t y_stride)
 {
     GS_ALIGNED(64) float packed[COLS * BLOCK], lane[4 * SLICE_LANES];
     size_t group = n <= SHORT ? ROWS : GROUP_ROWS;
 
-    for (size_t c = 0; c < cols; c += COLS) {
-        size_t C = GS_MIN(cols - c, COLS);
-        if (C <= FEW_COLS || n < FEW_ELEMENTS) {
-            multiply_singly(w, w_stride, rows, x + c * x_stride, x_stride, C, n,
-                            y + c * y_stride, y_stride);
-            continue;
+    for (size_t r = 0; r < rows; r += group) {
+        size_t end = GS_MIN(rows, r + group);
+        for (size_t k = 0; k < n; k += BLOCK) {
+            size_t left = GS_MIN(n - k, BLOCK);
+            if (r == 0 || n > BLOCK)
+                pack(x + k, x_stride, C, left, packed);
+            multiply(w + k, w_stride, r, end, packed, C, left, lane, k == 0);
         }
-        for (size_t r = 0; r < rows; r += group) {
-            size_t end = GS_MIN(rows, r + group);
-            for (size_t k = 0; k < n; k += BLOCK) {
-                size_t left = GS_MIN(n - k, BLOCK);
-                if (r == 0 || n > BLOCK)
-                    pack(x + c * x_stride + k, x_stride, C, left, packed);
-                multiply(w + k, w_stride, r, end, packed, C, left, lane, k == 0);
-            }
-            for (size_t f = r; f < end; f += 4)
-                for (size_t j = 0; j < C; j++)
-                    put_folded(lane + ((f - r) * COLS + j) * 16, GS_MIN(end - f, 4),
-                               y + (c + j) * y_stride + f);
-        }
+        for (size_t f = r; f < end; f += 4)
+            for (size_t c = 0; c < C; c++)
+                put_folded(lane + ((f - r) * COLS + c) * 16, GS_MIN(end - f, 4),
+                           y + c * y_stride + f);
     }
+}
+
+void gs_mul_f32_avx512(const float *w, size_t w_stride, size_t rows, const float *x,
+                       size_t x_stride, size_t cols, size_t n, float *y, size_t y_stride)
+{
+    size_t panel = GS_MAX(PANEL_FLOATS / (n + 1) / GROUP_ROWS, 1) * GROUP_ROWS;
+
+    for (size_t r = 0; r < rows; r += panel)
+        for (size_t c = 0; c < cols; c += COLS) {
+            size_t C = GS_MIN(cols - c, COLS);
+            bool few = C <= FEW_COLS || n < FEW_ELEMENTS;
+            (few ? multiply_singly : multiply_tiled)(
+                w + r * w_stride, w_stride, GS_MIN(rows - r, panel), x + c * x_stride, x_stride,
+                C, n, y + c * y_stride + r, y_stride);
+        }
 }
