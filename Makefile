@@ -76,25 +76,32 @@ $(B)/%.o: %.c
 	    -MMD -MP -c $< -o $@
 
 $(B)/libgosset.a: $(OBJ)
-	rm -f $@ && $(AR) rcs $@ $^
+	@echo "AR $@"
+	@rm -f $@ && $(AR) rcs $@ $^
 
 $(B)/libgosset.so: $(OBJ)
-	$(CC) $(OPT) -shared -Wl,-soname,libgosset.so.0 $^ $(LIB_LDLIBS) -o $@
+	@echo "LD $@"
+	@$(CC) $(OPT) -shared -Wl,-soname,libgosset.so.0 $^ $(LIB_LDLIBS) -o $@
 
 $(B)/gosset: $(CLI_OBJ) $(B)/libgosset.a
-	$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
+	@echo "LD $@"
+	@$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
 
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libgosset.a
-	$(CC) $(OPT) $^ -lcmocka $(LIB_LDLIBS) -o $@
+	@echo "LD $@"
+	@$(CC) $(OPT) $^ -lcmocka $(LIB_LDLIBS) -o $@
 
 $(B)/tests/check/check: $(CHECK_OBJ) $(B)/libgosset.a
-	$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
+	@echo "LD $@"
+	@$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
 
 $(B)/tests/tools/%: $(B)/tests/tools/%.o $(B)/libgosset.a
-	$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
+	@echo "LD $@"
+	@$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
 
 $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libgosset.a
-	$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
+	@echo "LD $@"
+	@$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
 
 unit: $(UNIT) $(TOOLS) $(B)/gosset
 	@sh tests/run_unit.sh $(B)
@@ -123,7 +130,8 @@ fuzz:
 
 .PHONY: fuzz-build
 fuzz-build: $(B)/tests/fuzz/fuzz_$(T).o $(B)/libgosset.a
-	$(CC) $(OPT) -fsanitize=fuzzer $^ $(LIB_LDLIBS) -o $(B)/fuzz_$(T)
+	@echo "LD $(B)/fuzz_$(T)"
+	@$(CC) $(OPT) -fsanitize=fuzzer $^ $(LIB_LDLIBS) -o $(B)/fuzz_$(T)
 
 quick: all unit check
 test: all gates unit check cli-test golden-check fuzz-replay oom
