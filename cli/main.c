@@ -7,7 +7,7 @@
 #include "terminal.h"
 
 static const struct command *const commands[] = {
-    &command_inspect, &command_convert, &command_run,
+    &command_inspect, &command_convert, &command_quantize, &command_run,
     &command_chat,    &command_eval,    &command_tokenize,
 };
 

@@ -116,6 +116,20 @@ static bool parse_float(const struct option *option, const char *text, void *fie
     return true;
 }
 
+static bool parse_files(const struct option *option, const char *text, void *field, char *why,
+                        size_t size)
+{
+    struct files *files = field;
+
+    (void)option;
+    if (files->count == MAX_FILES) {
+        snprintf(why, size, "is given more than %d times", MAX_FILES);
+        return false;
+    }
+    files->path[files->count++] = text;
+    return true;
+}
+
 static void show_nothing(const void *field, char *out, size_t size)
 {
     (void)field, (void)size;
@@ -154,6 +168,7 @@ const struct option_kind kind_u32 = {true, parse_u32, show_u32};
 const struct option_kind kind_u64 = {true, parse_u64, show_u64};
 const struct option_kind kind_i64 = {true, parse_i64, show_i64};
 const struct option_kind kind_float = {true, parse_float, show_float};
+const struct option_kind kind_files = {true, parse_files, show_nothing};
 
 /* ---- shared groups ----------------------------------------------------------------- */
 

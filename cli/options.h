@@ -12,6 +12,13 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define MAX_ARGUMENTS 2
+#define MAX_FILES 16
+
+/* Values of an option that may be given several times. */
+struct files {
+    const char *path[MAX_FILES];
+    size_t count;
+};
 
 /* Exit codes: with those of gosset --help. */
 enum exit_code { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
@@ -36,6 +43,12 @@ struct settings {
     /* convert */
     const char *output, *type;
     bool overwrite;
+    /* quantize */
+    float bpw;
+    const char *recipe;
+    struct files calib;
+    uint64_t tokens;
+    bool allow_requantize, resume, dry_run, no_eval;
     /* eval */
     const char *text_file, *ref, *task_file;
     uint32_t chunks;
@@ -56,7 +69,7 @@ struct option_kind {
 };
 
 extern const struct option_kind kind_flag, kind_string, kind_int, kind_u32, kind_u64, kind_i64,
-    kind_float;
+    kind_float, kind_files;
 
 struct option {
     char letter; /* 0 = none */

@@ -68,7 +68,7 @@ struct gs_model_info {
     const char *arch;    /* "llama", "qwen2"… as GGUF's general.architecture */
     const char *name;    /* general.name, or "" */
     const char *format;  /* "gguf", "safetensors" */
-    uint64_t parameters; /* elements of all tensors */
+    uint64_t parameters; /* weights: scales and factors of native matrices do not count */
     uint64_t bytes;      /* bytes of all tensors */
     double bpw;          /* 8 · bytes / parameters */
     uint32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv;
@@ -78,7 +78,7 @@ struct gs_model_info {
 
 struct gs_tensor_info {
     const char *name;
-    const char *type;  /* "Q4_K" */
+    const char *type;  /* "Q4_K"; the grid of a native matrix: "trellis8" */
     uint32_t n_dims;
     uint64_t shape[4]; /* innermost (input features) first, as in GGUF */
     uint64_t bytes;
@@ -259,6 +259,61 @@ struct gs_convert_result {
  * The file appears under its name only when it is whole. */
 GS_API int gs_convert(const char *src, const char *dst, const struct gs_convert_options *options,
                       struct gs_convert_result *out, struct gs_err *err);
+
+/* ---- quantizing --------------------------------------------------------------------------- */
+
+/* What a plan says of one tensor of the source. */
+struct gs_plan_tensor {
+    const char *name, *type; /* "trellis8", "F32" */
+    double bits;             /* a weight, scales and factors of its own included */
+    uint64_t parameters, bytes;
+};
+
+struct gs_plan_info {
+    uint64_t parameters;
+    uint64_t bytes;          /* of all tensors */
+    uint64_t file_bytes;     /* of the file, exactly */
+    double bpw;              /* 8 · bytes / parameters */
+    uint64_t memory_bytes;   /* estimate of the most memory at a time, mapped files left out */
+    uint64_t scratch_bytes;  /* on disk beside the output while working */
+    double seconds;          /* estimate, from the speed of this machine just now */
+    uint64_t calib_tokens;
+    size_t n_tensors;
+    const struct gs_plan_tensor *tensors;
+};
+
+/* Told before any work; non-zero stops (GS_E_STOPPED). Borrowed until it returns. */
+typedef int (*gs_plan_fn)(void *ctx, const struct gs_plan_info *plan);
+
+struct gs_quantize_options {
+    double bpw;                  /* bits a weight of the whole file's tensors, at most */
+    const char *recipe;          /* a file, or "key=value,…"; NULL = the default */
+    const char *const *calib;    /* texts or JSONL files; none = the model's own samples */
+    size_t n_calib;
+    uint64_t tokens;             /* of calibration; 0 = the recipe's */
+    bool allow_requantize;       /* accept a source that is quantized already */
+    bool overwrite, resume, dry_run, no_eval;
+    int threads;
+    gs_plan_fn plan;             /* or NULL */
+    void *plan_ctx;
+    gs_progress_fn progress;
+    void *progress_ctx;
+};
+
+struct gs_quantize_result {
+    uint64_t parameters, bytes, file_bytes;
+    double bpw;
+    double loss;                 /* Σ tr(E H Eᵀ) / Σ tr(W H Wᵀ) over the blocks' matrices */
+    bool has_eval;
+    struct gs_eval_result eval;  /* against the source */
+};
+
+/* Writes `src` as a native GGUF file of at most options->bpw bits a weight. The file appears
+ * under its name when it is whole; work that was stopped stays in dst.work for `resume`.
+ * docs/quantize.md describes recipes and the steps. */
+GS_API int gs_quantize(const char *src, const char *dst,
+                       const struct gs_quantize_options *options,
+                       struct gs_quantize_result *out, struct gs_err *err);
 
 #ifdef __cplusplus
 }

@@ -86,7 +86,11 @@ static int read_info(struct gs_model *model, struct gs_err *err)
     info->n_meta = gs_meta_count(meta);
     for (size_t i = 0; i < info->n_tensors; i++) {
         const struct gs_tensor *t = gs_store_tensor(model->store, i);
-        info->parameters += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
+        const struct gs_native_facts *native = gs_natives_facts(model->natives, t);
+        if (native)
+            info->parameters += (uint64_t)native->rows * native->cols;
+        else if (!gs_natives_is_side(model->natives, t))
+            info->parameters += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
         info->bytes += t->bytes;
     }
     info->bpw = info->parameters ? 8.0 * (double)info->bytes / (double)info->parameters : 0;
@@ -120,7 +124,11 @@ int gs_model_open(const char *path, struct gs_model **out, struct gs_err *err)
     }
     pthread_mutex_init(&parts->lock, NULL);
     model->parts = parts;
-    if ((rc = gs_store_open(path, &model->store, err)) || (rc = read_info(model, err))) {
+    rc = gs_store_open(path, &model->store, err);
+    /* A native file that cannot be understood still opens; running it will say why. */
+    if (!rc && gs_natives_open(model->store, &model->natives, NULL) == GS_E_NOMEM)
+        rc = gs_fail_nomem(err, path);
+    if (rc || (rc = read_info(model, err))) {
         gs_model_close(&model);
         return rc;
     }
@@ -141,6 +149,7 @@ void gs_model_close(struct gs_model **modelp)
     gs_free(&model->info.arch);
     gs_free(&model->info.name);
     gs_free(&model->meta_value);
+    gs_natives_close(&model->natives);
     gs_store_close(&model->store);
     gs_free(modelp);
 }
@@ -161,6 +170,12 @@ int gs_model_tensor(const struct gs_model *model, size_t index, struct gs_tensor
                                    .n_dims = t->n_dims,
                                    .bytes = t->bytes};
     memcpy(out->shape, t->dim, sizeof out->shape);
+    const struct gs_native_facts *native = gs_natives_facts(model->natives, t);
+    if (native) {
+        out->type = native->grid->name;
+        out->shape[0] = native->cols;
+        out->shape[1] = native->rows;
+    }
     return GS_OK;
 }
 

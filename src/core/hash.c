@@ -65,3 +65,22 @@ uint64_t gs_hash(const void *data, size_t n)
         sip_round(v);
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
+
+/* Words are mixed in by xor and a multiplication with an odd constant (FNV's construction on
+ * 64-bit words), then the high half is folded down, which a product alone never does. */
+uint64_t gs_fingerprint(uint64_t seed, const void *data, size_t n)
+{
+    const uint64_t prime = 0x9e3779b97f4a7c15u;
+    const uint8_t *p = data;
+    uint64_t h = seed ^ 0xcbf29ce484222325u;
+
+    for (size_t i = 0; i + 8 <= n; i += 8) {
+        h = (h ^ gs_load_u64(p + i)) * prime;
+        h ^= h >> 32;
+    }
+    uint8_t tail[8] = {[7] = (uint8_t)n};
+    if (n % 8)
+        memcpy(tail, p + (n & ~(size_t)7), n % 8);
+    h = (h ^ gs_load_u64(tail)) * prime;
+    return h ^ h >> 29;
+}

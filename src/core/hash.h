@@ -9,4 +9,9 @@
 
 uint64_t gs_hash(const void *data, size_t n);
 
+/* A fingerprint for files: the same on every machine and in every version, and no protection
+ * against those who look for collisions. `seed` chains pieces: the fingerprint so far, 0 at
+ * first; pieces but the last have a multiple of 8 bytes. */
+uint64_t gs_fingerprint(uint64_t seed, const void *data, size_t n);
+
 #endif

@@ -23,6 +23,10 @@ int gs_gguf_create(const char *path, bool overwrite, const struct gs_meta *meta,
                    const struct gs_tensor *tensors, size_t n_tensors,
                    struct gs_gguf_writer **out, struct gs_err *err) GS_MUST_USE;
 
+/* Bytes that such a file will have. */
+int gs_gguf_size(const struct gs_meta *meta, const struct gs_tensor *tensors, size_t n_tensors,
+                 uint64_t *bytes, struct gs_err *err) GS_MUST_USE;
+
 /* The next bytes of tensor `index`; tensors come in order, each exactly once, in as many
  * pieces as wanted. Padding is written for you. */
 int gs_gguf_write(struct gs_gguf_writer *w, size_t index, const void *data, uint64_t n,

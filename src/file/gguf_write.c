@@ -243,6 +243,21 @@ static int build_header(struct sink *s, const struct gs_meta *meta,
     return rc;
 }
 
+int gs_gguf_size(const struct gs_meta *meta, const struct gs_tensor *tensors, size_t n_tensors,
+                 uint64_t *bytes, struct gs_err *err)
+{
+    struct sink header = {.data = NULL};
+    uint64_t data_bytes = 0, *each = gs_alloc(n_tensors, sizeof *each);
+
+    if (!each)
+        return gs_fail_nomem(err, "the header");
+    int rc = build_header(&header, meta, tensors, n_tensors, each, &data_bytes, err);
+    *bytes = header.size + data_bytes;
+    gs_free(&header.data);
+    gs_free(&each);
+    return rc;
+}
+
 /* ---- the file ---------------------------------------------------------------------------- */
 
 int gs_gguf_create(const char *path, bool overwrite, const struct gs_meta *meta,

@@ -18,6 +18,7 @@ struct gs_decoder {
     struct gs_run run;
     uint32_t ctx, batch, pos;
     size_t last; /* tokens of the last batch */
+    bool native; /* there is room for transformed inputs */
     void *memory;
     uint64_t kv_bytes, bytes;
     struct gs_kv *kv; /* one a layer */
@@ -61,13 +62,19 @@ static void lay_out_cache(struct gs_decoder *d, const struct gs_config *c,
     }
 }
 
+/* The widest input or transformed output of a matrix. */
+static size_t widest(const struct gs_config *c)
+{
+    return GS_MAX(GS_MAX(c->n_embd, c->n_ff), (size_t)c->n_head * GS_MAX(c->head_v, c->head_k));
+}
+
 static size_t scratch_floats(const struct gs_decoder *d, const struct gs_config *c)
 {
-    size_t cols = GS_MAX(GS_MAX(c->n_embd, c->n_ff), c->n_head * c->head_v);
-
     size_t D = GS_MAX(c->head_k, c->head_v);
+    size_t floats = GS_MAX(gs_linear_scratch(widest(c)),
+                           gs_attention_scratch(d->ctx, d->batch, D));
 
-    return GS_MAX(gs_linear_scratch(cols), gs_attention_scratch(d->ctx, d->batch, D));
+    return (floats + 15) / 16 * 16; /* every worker's begins on a cache line */
 }
 
 static void lay_out(struct gs_decoder *d, bool kv_f32, struct layout *l)
@@ -90,6 +97,7 @@ static void lay_out(struct gs_decoder *d, bool kv_f32, struct layout *l)
     d->act.rope_local = take(l, B * n_freq, 2 * sizeof(float));
     d->freq = take(l, n_freq, sizeof(double));
     d->freq_local = take(l, n_freq, sizeof(double));
+    d->run.mixed = take(l, d->native ? B : 0, sizeof(float) * widest(c));
     d->run.scratch_size = scratch_floats(d, c);
     d->run.scratch = take(l, (uint64_t)gs_team_size(d->run.team),
                           sizeof(float) * d->run.scratch_size);
@@ -125,6 +133,7 @@ int gs_decoder_create(struct gs_lm *lm, const struct gs_decoder_options *options
     d->ctx = options->ctx;
     d->batch = GS_MIN(options->batch, options->ctx);
     d->run.team = options->team;
+    d->native = lm->natives || options->native;
     d->kv = gs_alloc(c->n_layer, sizeof *d->kv);
 
     lay_out(d, options->kv_f32, &count);
@@ -217,6 +226,58 @@ int gs_decoder_forward(struct gs_decoder *d, const int32_t *tokens, size_t n,
     d->pos += (uint32_t)n;
     d->last = n;
     return GS_OK;
+}
+
+/* ---- piecewise, for calibration ----------------------------------------------------------- */
+
+void gs_decoder_tap(struct gs_decoder *d, gs_tap_fn tap, void *ctx)
+{
+    d->run.tap = tap;
+    d->run.tap_ctx = ctx;
+}
+
+int gs_decoder_embed(struct gs_decoder *d, const int32_t *tokens, size_t n, float *x,
+                     struct gs_err *err)
+{
+    const struct gs_config *c = &d->lm->config;
+    const struct gs_model_weights *m = &d->lm->model;
+
+    d->pos = 0;
+    int rc = check_batch(d, tokens, n, err);
+    if (rc)
+        return rc;
+    d->run.k = gs_kernels();
+    gs_embedding_forward(&d->run, &m->token_embd, tokens, n, c->embd_scale, x);
+    if (m->position_embd.data)
+        gs_position_forward(&d->run, &m->position_embd, 0, n, x);
+    return GS_OK;
+}
+
+void gs_decoder_block(struct gs_decoder *d, uint32_t il, const struct gs_block_weights *w,
+                      float *x, size_t n)
+{
+    const struct gs_config *c = &d->lm->config;
+    struct gs_activations act = d->act;
+    struct gs_run *run = &d->run;
+
+    assert(n && n <= d->batch);
+    run->k = gs_kernels();
+    act.x = x;
+    gs_rope_angles(run, d->freq, c->rope_dims / 2, d->freq_scale, 0, n, act.rope);
+    if (c->window)
+        gs_rope_angles(run, d->freq_local, c->rope_dims / 2, d->freq_local_scale, 0, n,
+                       act.rope_local);
+    gs_block_forward(run, c, il, w, &d->kv[0], 0, n, &act);
+}
+
+void gs_decoder_final_norm(struct gs_decoder *d, const float *x, size_t n, float *y)
+{
+    const struct gs_config *c = &d->lm->config;
+    const struct gs_model_weights *m = &d->lm->model;
+
+    d->run.k = gs_kernels();
+    gs_norm_forward(&d->run, c->arch->norm, x, n, c->n_embd, m->output_norm, m->output_norm_b,
+                    c->norm_eps, y);
 }
 
 void gs_decoder_logits(struct gs_decoder *d, size_t first, size_t count, float *out)

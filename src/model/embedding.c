@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Rows of the embedding matrices, decoded one at a time. */
+#include <string.h>
+
 #include "model/layers.h"
 
 struct lookup {
@@ -10,7 +12,19 @@ struct lookup {
     float scale, *y;
 };
 
-static void embed_tokens(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
+/* Row r of W = Ŵ T_in: the block row that holds it is decoded as a whole. */
+static void native_row(const struct lookup *l, size_t r, int worker, float *y)
+{
+    const struct gs_native *w = l->w->native;
+    float *scratch = gs_run_scratch(l->run, worker);
+    size_t block = w->codec->grid->block_rows, first = r / block * block;
+
+    gs_native_decode(w, first, GS_MIN(block, w->rows - first), scratch);
+    memcpy(y, scratch + (r - first) * w->cols, w->cols * sizeof *y);
+    gs_transform_apply(w->in, GS_TRANSFORM_DUAL_INVERSE, y, 1, w->cols, scratch);
+}
+
+static void embed_tokens(void *ctx, size_t begin, size_t end, int worker)
 {
     const struct lookup *l = ctx;
     size_t C = l->w->cols;
@@ -18,7 +32,10 @@ static void embed_tokens(void *ctx, size_t begin, size_t end, int worker GS_UNUS
     for (size_t t = begin; t < end; t++) {
         const char *row = (const char *)l->w->data + (size_t)l->tokens[t] * l->w->row_bytes;
         float *y = l->y + t * C;
-        l->run->k->decode[l->w->type](row, y, C);
+        if (l->w->native)
+            native_row(l, (size_t)l->tokens[t], worker, y);
+        else
+            l->run->k->decode[l->w->type](row, y, C);
         for (size_t i = 0; l->scale != 1 && i < C; i++)
             y[i] *= l->scale;
     }

@@ -16,12 +16,20 @@
 #include "model/arch.h"
 #include "model/weights.h"
 
+/* Is shown each input x (T, w->cols) that a linear layer is about to multiply with w: how
+ * calibration sees them. */
+typedef void (*gs_tap_fn)(void *ctx, const struct gs_matrix *w, const float *x, size_t T);
+
 /* What a layer computes with. */
 struct gs_run {
     struct gs_team *team;
     const struct gs_kernels *k;
     float *scratch; /* scratch_size floats for each worker of the team */
     size_t scratch_size;
+    float *mixed;   /* room for the transformed input of a native matrix: tokens of a batch
+                       times the widest input; may be NULL without native matrices */
+    gs_tap_fn tap;  /* or NULL */
+    void *tap_ctx;
 };
 
 /* The least multiplications worth handing to another thread: about a microsecond. */
@@ -37,8 +45,12 @@ static inline float *gs_run_scratch(const struct gs_run *run, int worker)
 /* y (T, rows) = x (T, cols) · Wᵀ + bias (rows; may be NULL). */
 void gs_linear_forward(const struct gs_run *run, const struct gs_matrix *w, const float *bias,
                        const float *x, size_t T, float *y);
-/* Floats of scratch for matrices of at most `cols` columns. */
+/* Floats of scratch for matrices of at most `cols` columns, native ones with transforms of
+ * at most that size included. */
 size_t gs_linear_scratch(size_t cols);
+/* The native path, called by gs_linear_forward (native_linear.c). */
+void gs_native_forward(const struct gs_run *run, const struct gs_matrix *w, const float *bias,
+                       const float *x, size_t T, float *y);
 
 /* ---- norm.c ---- */
 
@@ -126,6 +138,18 @@ struct gs_activations {
     float *hidden, *hidden_up; /* (T, F) */
     float *rope, *rope_local;  /* (T, rope_dims / 2, 2); local: windowed layers */
 };
+
+/* Piece by piece, for calibration (decoder.c): every call stands for one text of n tokens
+ * from position 0; w are block il's weights, or others that take their place. x (n, C) is
+ * the residual stream. The cache of block 0 is overwritten. */
+struct gs_decoder;
+void gs_decoder_tap(struct gs_decoder *d, gs_tap_fn tap, void *ctx);
+int gs_decoder_embed(struct gs_decoder *d, const int32_t *tokens, size_t n, float *x,
+                     struct gs_err *err) GS_MUST_USE;
+void gs_decoder_block(struct gs_decoder *d, uint32_t il, const struct gs_block_weights *w,
+                      float *x, size_t n);
+/* y (n, C): what the output matrix reads. */
+void gs_decoder_final_norm(struct gs_decoder *d, const float *x, size_t n, float *y);
 
 void gs_block_forward(const struct gs_run *run, const struct gs_config *config, uint32_t il,
                       const struct gs_block_weights *w, const struct gs_kv *kv, size_t first,

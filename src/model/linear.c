@@ -75,7 +75,7 @@ static void linear_rows(void *ctx, size_t begin, size_t end, int worker)
 
 size_t gs_linear_scratch(size_t cols)
 {
-    return GS_MAX(PANEL_FLOATS, cols);
+    return GS_MAX(PANEL_FLOATS, GS_NATIVE_ROWS * cols);
 }
 
 void gs_linear_forward(const struct gs_run *run, const struct gs_matrix *w, const float *bias,
@@ -85,6 +85,12 @@ void gs_linear_forward(const struct gs_run *run, const struct gs_matrix *w, cons
     size_t floats = T <= FEW_TOKENS ? SMALL_PANEL_FLOATS : PANEL_FLOATS;
     size_t workers = (size_t)gs_team_size(run->team);
 
+    if (run->tap)
+        run->tap(run->tap_ctx, w, x, T);
+    if (w->native) {
+        gs_native_forward(run, w, bias, x, T, y);
+        return;
+    }
     l.panel = GS_MAX(GS_MIN(floats / w->cols, PANEL_ROWS), 1u);
     /* Several tasks a worker even out their speeds; whole panels but for narrow matrices. */
     size_t grain = T <= FEW_TOKENS ? GS_MAX(w->rows / (4 * workers), l.panel) : l.panel;

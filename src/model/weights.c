@@ -74,14 +74,17 @@ static void shape_text(const uint64_t *dim, uint32_t n, char *out, size_t size)
 static int check_shape(const struct gs_lm *lm, const struct gs_tensor *t, const struct row *row,
                        struct gs_err *err)
 {
+    const struct gs_native_facts *native = gs_natives_facts(lm->natives, t);
     uint64_t want[2] = {dim_size(&lm->config, row->in), dim_size(&lm->config, row->out)};
+    const uint64_t logical[2] = {native ? native->cols : 0, native ? native->rows : 0};
+    const uint64_t *dim = native ? logical : t->dim;
     uint32_t n = row->out == GS_DIM_NONE ? 1 : 2;
     char wanted[64], found[96];
 
-    if (t->n_dims == n && t->dim[0] == want[0] && (n == 1 || t->dim[1] == want[1]))
+    if (t->n_dims == n && dim[0] == want[0] && (n == 1 || dim[1] == want[1]))
         return GS_OK;
     shape_text(want, n, wanted, sizeof wanted);
-    shape_text(t->dim, t->n_dims, found, sizeof found);
+    shape_text(dim, t->n_dims, found, sizeof found);
     return gs_fail(err, GS_E_FORMAT, "%s: tensor %s: expected shape [%s], found [%s]", t->file,
                    t->name, wanted, found);
 }
@@ -89,8 +92,14 @@ static int check_shape(const struct gs_lm *lm, const struct gs_tensor *t, const 
 static int bind_matrix(struct gs_lm *lm, const struct gs_tensor *t, struct gs_matrix *out,
                        struct gs_err *err)
 {
+    const struct gs_native *native = gs_natives_matrix(lm->natives, t);
     uint64_t row_bytes;
 
+    if (native) {
+        *out = (struct gs_matrix){.type = t->type, .rows = native->rows, .cols = native->cols,
+                                  .data = native->codes, .native = native};
+        return GS_OK;
+    }
     if (!gs_kernels()->decode[t->type])
         return gs_fail(err, GS_E_UNSUPPORTED, "%s: tensor %s: type %s cannot be decoded",
                        t->file, t->name, gs_type_info(t->type)->name);
@@ -157,12 +166,42 @@ static struct gs_matrix matrix_rows(const struct gs_matrix *w, size_t first, siz
     struct gs_matrix view = *w;
 
     assert(first + n <= w->rows);
-    view.data = (const char *)w->data + first * w->row_bytes;
+    if (w->native)
+        view.first += first;
+    else
+        view.data = (const char *)w->data + first * w->row_bytes;
     view.rows = n;
     return view;
 }
 
-static void split_fused(const struct gs_config *c, struct gs_block_weights *b)
+/* A native matrix can be cut only where a block row begins, and not behind a transform that
+ * mixes its rows. */
+static int check_native_cut(const struct gs_lm *lm, const struct gs_matrix *w,
+                            const size_t cuts[2], const char *name, struct gs_err *err)
+{
+    size_t block = w->native ? w->native->codec->grid->block_rows : 1;
+
+    if (!w->native || (cuts[0] % block == 0 && cuts[1] % block == 0 &&
+                       !gs_transform_kind_of(w->native->out)->apply_f32))
+        return GS_OK;
+    return gs_fail(err, GS_E_UNSUPPORTED,
+                   "%s: tensor %s: fused projections cannot be taken apart on this grid",
+                   gs_store_path(lm->store), name);
+}
+
+/* Rows of an embedding are looked up one by one; transforms fit the scratch of a run. */
+static int check_native_model(const struct gs_lm *lm, struct gs_err *err)
+{
+    const struct gs_native *embd = lm->model.token_embd.native;
+
+    if (lm->model.position_embd.native || (embd && gs_transform_kind_of(embd->out)->apply_f32))
+        return gs_fail(err, GS_E_UNSUPPORTED,
+                       "%s: an embedding whose rows are mixed cannot be looked up",
+                       gs_store_path(lm->store));
+    return GS_OK;
+}
+
+void gs_block_split(const struct gs_config *c, struct gs_block_weights *b)
 {
     size_t q = dim_size(c, GS_DIM_Q), k = dim_size(c, GS_DIM_K), v = dim_size(c, GS_DIM_V);
 
@@ -200,8 +239,17 @@ static int bind_block(struct gs_lm *lm, uint32_t il, size_t *bound, struct gs_er
     }
     int rc = bind_rows(lm, GS_SLOT_MODEL_COUNT + 1, GS_SLOT_COUNT, prefix, need, want,
                        &lm->blocks[il], bound, err);
+    if (rc)
+        return rc;
+    const struct gs_config *c = &lm->config;
+    struct gs_block_weights *b = &lm->blocks[il];
+    size_t q = dim_size(c, GS_DIM_Q), k = dim_size(c, GS_DIM_K);
+    rc = check_native_cut(lm, &b->attn_qkv, (const size_t[2]){q, q + k}, "attn_qkv", err);
     if (!rc)
-        split_fused(&lm->config, &lm->blocks[il]);
+        rc = check_native_cut(lm, &b->ffn_gate_up, (const size_t[2]){c->n_ff, 0}, "ffn_up",
+                              err);
+    if (!rc)
+        gs_block_split(c, b);
     return rc;
 }
 
@@ -230,11 +278,11 @@ static int refuse_unclaimed(const struct gs_lm *lm, size_t bound, struct gs_err 
 {
     size_t n = gs_store_count(lm->store);
 
-    if (bound == n)
+    if (bound + gs_natives_sides(lm->natives) == n)
         return GS_OK;
     for (size_t i = 0; i < n; i++) {
         const struct gs_tensor *t = gs_store_tensor(lm->store, i);
-        if (!is_claimed(lm, t->name))
+        if (!gs_natives_is_side(lm->natives, t) && !is_claimed(lm, t->name))
             return gs_fail(err, GS_E_UNSUPPORTED,
                            "%s: tensor %s has no place in architecture %s (%" PRIu32 " layers)",
                            t->file, t->name, lm->config.arch->name, lm->config.n_layer);
@@ -270,7 +318,8 @@ static int bind_all(struct gs_lm *lm, struct gs_err *err)
     if (rc || (rc = refuse_unclaimed(lm, bound, err)) ||
         (rc = check_factors(lm, m->rope_freqs, GS_SLOT_rope_freqs, err)) ||
         (rc = check_factors(lm, m->rope_long, GS_SLOT_rope_long, err)) ||
-        (rc = check_factors(lm, m->rope_short, GS_SLOT_rope_short, err)))
+        (rc = check_factors(lm, m->rope_short, GS_SLOT_rope_short, err)) ||
+        (rc = check_native_model(lm, err)))
         return rc;
     if (!m->output.data)
         m->output = m->token_embd;
@@ -296,7 +345,12 @@ int gs_lm_open(struct gs_store *store, struct gs_lm **out, struct gs_err *err)
         goto out;
     }
     lm->blocks = gs_alloc(lm->config.n_layer, sizeof *lm->blocks);
-    rc = lm->blocks ? bind_all(lm, err) : gs_fail_nomem(err, "the model's layers");
+    if (!lm->blocks)
+        rc = gs_fail_nomem(err, "the model's layers");
+    else if (!(rc = gs_natives_open(store, &lm->natives, err)) && lm->natives)
+        rc = gs_natives_load(lm->natives, err);
+    if (!rc)
+        rc = bind_all(lm, err);
 out:
     if (rc)
         gs_lm_close(&lm);
@@ -310,6 +364,7 @@ void gs_lm_close(struct gs_lm **lmp)
 
     if (!lm)
         return;
+    gs_natives_close(&lm->natives);
     gs_arena_clear(&lm->vectors);
     gs_free(&lm->blocks);
     gs_free(lmp);

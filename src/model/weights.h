@@ -9,12 +9,16 @@
 
 #include "core/arena.h"
 #include "model/model.h"
+#include "model/native.h"
 
-/* W (rows, cols), rows one after another; data NULL = the model has no such matrix. */
+/* W (rows, cols), rows one after another; data NULL = the model has no such matrix. A native
+ * one is rows `first` … of what `native` describes; type and row_bytes do not apply. */
 struct gs_matrix {
     const void *data;
     enum gs_type type;
     size_t rows, cols, row_bytes;
+    const struct gs_native *native; /* NULL: stored in `type` */
+    size_t first;
 };
 
 #define M(field, name, in, out) struct gs_matrix field;
@@ -33,12 +37,16 @@ struct gs_block_weights {
 #undef M
 #undef V
 
+/* Points q, k, v, gate and up into the fused matrices, where there are such. */
+void gs_block_split(const struct gs_config *config, struct gs_block_weights *block);
+
 struct gs_lm {
     struct gs_config config;
     struct gs_store *store; /* borrowed */
     struct gs_model_weights model;
     struct gs_block_weights *blocks; /* n_layer of them */
     struct gs_arena vectors;
+    struct gs_natives *natives; /* NULL: none */
 };
 
 #endif

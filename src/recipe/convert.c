@@ -96,8 +96,8 @@ static bool is_replaceable(const char *path)
 
 /* A shell wildcard in the wrong place has cost people their only copy: only a GGUF file that
  * is not being read is ever replaced. */
-static int check_output(const struct gs_store *store, const char *dst, bool overwrite,
-                        struct gs_err *err)
+int gs_convert_check_output(const struct gs_store *store, const char *dst, bool overwrite,
+                            struct gs_err *err)
 {
     struct stat st;
     const char *file;
@@ -270,7 +270,7 @@ int gs_convert_model(const char *src, const char *dst, const struct gs_convert_o
 
     if ((rc = find_target(c.options->type, &c.target, err)) ||
         (rc = gs_store_open(src, &c.store, err)) || (rc = check_architecture(c.store, err)) ||
-        (rc = check_output(c.store, dst, c.options->overwrite, err)) ||
+        (rc = gs_convert_check_output(c.store, dst, c.options->overwrite, err)) ||
         (rc = make_plan(&c, err)) || (rc = make_meta(&c, err)) || (rc = gs_team_create(c.options->threads, &c.team, err)) ||
         (rc = gs_recoder_create(c.team, &c.recoder, err)))
         goto out;

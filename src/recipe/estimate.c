@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ * What a plan will cost. Sizes are sums of what the steps allocate; the time is that of two
+ * short probes on this machine, so it knows its processor and what else it is doing. */
+#include <time.h>
+
+#include "core/alloc.h"
+#include "core/rng.h"
+#include "recipe/estimate.h"
+
+#define PROBE_ROWS 64u
+#define PROBE_COLS 64u
+#define PRODUCT_ROWS 64u
+#define PRODUCT_COLS 512u
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Seconds in which one thread rounds one weight. */
+static double probe_search(const struct gs_codec *codec)
+{
+    float *x = gs_alloc(PROBE_ROWS * PROBE_COLS, sizeof *x);
+    uint8_t *codes = gs_alloc(PROBE_ROWS * PROBE_COLS, 8);
+    void *work = gs_alloc(gs_codec_work_bytes(codec, NULL), 1);
+    struct gs_rng rng;
+    double seconds = 0;
+
+    gs_rng_init(&rng, 1, 0);
+    for (size_t i = 0; x && i < PROBE_ROWS * PROBE_COLS; i++)
+        x[i] = (float)gs_rng_normal(&rng);
+    if (x && codes && work) {
+        seconds = now();
+        gs_codec_quantize(codec, NULL, x, PROBE_COLS, PROBE_ROWS, PROBE_COLS, codes,
+                          PROBE_COLS / codec->grid->block_cols * codec->block_bytes, NULL, 0,
+                          work);
+        seconds = (now() - seconds) / (PROBE_ROWS * PROBE_COLS);
+    }
+    gs_free(&x);
+    gs_free(&codes);
+    gs_free(&work);
+    return seconds;
+}
+
+/* Seconds in which one thread multiplies and adds once. */
+static double probe_product(void)
+{
+    float *w = gs_alloc(2 * PRODUCT_ROWS, PRODUCT_COLS * sizeof *w);
+    float *y = gs_alloc(PRODUCT_ROWS * PRODUCT_ROWS, sizeof *y);
+    double seconds = 0;
+
+    if (w && y) {
+        seconds = now();
+        gs_kernels()->mul_f32(w, PRODUCT_COLS, PRODUCT_ROWS, w + PRODUCT_ROWS * PRODUCT_COLS,
+                              PRODUCT_COLS, PRODUCT_ROWS, PRODUCT_COLS, y, PRODUCT_ROWS);
+        seconds = (now() - seconds) / (PRODUCT_ROWS * PRODUCT_ROWS * PRODUCT_COLS);
+    }
+    gs_free(&w);
+    gs_free(&y);
+    return seconds;
+}
+
+/* Multiplications a token in all blocks, and those of second moments. */
+static void count_products(const struct gs_plan *plan, double *forward, double *moments)
+{
+    *forward = *moments = 0;
+    for (size_t i = 0; i < plan->n_items; i++) {
+        const struct gs_plan_item *item = &plan->items[i];
+        if (!item->native)
+            continue;
+        if (item->input < GS_INPUT_HEAD)
+            *forward += (double)item->rows * (double)item->cols;
+        if (item->owns_factor || item->input == GS_INPUT_HEAD)
+            *moments += 0.5 * (double)item->cols * (double)item->cols;
+    }
+}
+
+/* The most that one block or the head holds at a time: its Hessians (f64), a factor (f32),
+ * one matrix in f32 twice (the transform works in strips, the rounder beside it). */
+static uint64_t layer_bytes(const struct gs_plan *plan)
+{
+    uint64_t most = 0, sum = 0;
+
+    for (size_t i = 0; i < plan->n_items; i++) {
+        const struct gs_plan_item *item = &plan->items[i], *before = item - 1;
+        uint64_t rows = item->rows, cols = item->cols;
+        if (!item->native)
+            continue;
+        if (!i || before->il != item->il)
+            sum = 0;
+        if (!i || before->il != item->il || before->input != item->input)
+            sum += 8 * cols * cols;
+        most = GS_MAX(most, sum + 4 * cols * cols + 4 * rows * cols +
+                      gs_plan_scale_bytes(item) + item->codes_bytes);
+    }
+    return most;
+}
+
+int gs_estimate(struct gs_work *work, struct gs_plan_info *out, struct gs_err *err)
+{
+    const struct gs_plan *plan = &work->plan;
+    double tokens = work->uses_h ? (double)(work->calib.sequences * work->calib.ctx) : 0;
+    double forward, moments, workers = gs_team_size(work->team);
+    const struct gs_codec *codec = NULL;
+    uint64_t states = (uint64_t)tokens * work->lm->config.n_embd * sizeof(float);
+
+    for (size_t i = 0; !codec && i < plan->n_items; i++)
+        if (plan->items[i].native) {
+            int rc = gs_work_codec(work, plan->items[i].rate, &codec, err);
+            if (rc)
+                return rc;
+        }
+    count_products(plan, &forward, &moments);
+    out->seconds = (probe_search(codec) * (double)work->total +
+                    probe_product() * tokens * (2 * forward + moments)) / workers;
+    out->memory_bytes = layer_bytes(plan) + (work->decoder ? gs_decoder_bytes(work->decoder) : 0);
+    out->scratch_bytes = out->file_bytes * (work->options->no_eval ? 1 : 2);
+    if (states > GS_STATES_IN_MEMORY)
+        out->scratch_bytes += states;
+    else
+        out->memory_bytes += states;
+    return GS_OK;
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT
+ * Keys beside those of model/native.h say how the file came about:
+ *
+ *   gosset.recipe                 text of the recipe, every field
+ *   gosset.source.hash            of the source's tensors, in the order of the source
+ *   gosset.calibration.{name,hash,tokens}
+ *   gosset.eval.{tokens,ppl,ref_ppl,kld_mean,kld_p999,top1}   measured against the source
+ *
+ * Nothing in the file depends on time, machine or threads. */
+#include "recipe/native_file.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "recipe/recode.h"
+
+#define QUANTIZATION_VERSION 2
+#define PIECE_BYTES ((size_t)1 << 20)
+
+/* ---- metadata ----------------------------------------------------------------------------- */
+
+/* One array a field, an element a native item. */
+struct lists {
+    struct gs_str *names, *grids, *in, *in_factors, *out;
+    uint32_t *rates, *rows, *cols, *in_streams, *out_streams;
+    float *units;
+};
+
+static struct gs_str str(const char *s)
+{
+    return (struct gs_str){s, strlen(s)};
+}
+
+static int fill_lists(const struct gs_work *work, bool units, struct lists *l,
+                      struct gs_err *err)
+{
+    const struct gs_plan *plan = &work->plan;
+    size_t n = 0;
+    int rc = GS_OK;
+
+    for (size_t i = 0; !rc && i < plan->n_items; i++) {
+        const struct gs_plan_item *item = &plan->items[i];
+        struct gs_rounded rounded = {.unit = 1};
+        if (!item->native)
+            continue;
+        if (units)
+            rc = gs_work_rounded(work, i, &rounded, err);
+        l->names[n] = str(item->source->name);
+        l->grids[n] = str(plan->grid->name);
+        l->in[n] = str(work->recipe.transform_in);
+        l->in_factors[n] = str(item->factor ? item->factor : "");
+        l->out[n] = str(item->mixes_rows ? work->recipe.transform_out : "none");
+        l->rates[n] = item->rate;
+        l->rows[n] = (uint32_t)item->rows;
+        l->cols[n] = (uint32_t)item->cols;
+        l->in_streams[n] = item->in_stream;
+        l->out_streams[n] = item->out_stream;
+        l->units[n++] = rounded.unit;
+    }
+    return rc;
+}
+
+static int set_lists(const struct gs_work *work, bool units, struct gs_meta *meta,
+                     struct gs_err *err)
+{
+    struct gs_arena arena = {NULL, 0};
+    struct lists l;
+    size_t n = work->plan.n_native;
+    int rc = GS_OK;
+    const struct {
+        const char *key;
+        enum gs_value_type type;
+        void *at; /* the pointer in l */
+        size_t size;
+    } columns[] = {
+#define LIST(field, type) {GS_KEY_NATIVE #field, type, &l.field, sizeof *l.field}
+        LIST(names, GS_VALUE_STRING),   LIST(grids, GS_VALUE_STRING),
+        LIST(rates, GS_VALUE_U32),      LIST(rows, GS_VALUE_U32),
+        LIST(cols, GS_VALUE_U32),       LIST(units, GS_VALUE_F32),
+        LIST(in, GS_VALUE_STRING),      LIST(in_factors, GS_VALUE_STRING),
+        LIST(in_streams, GS_VALUE_U32), LIST(out, GS_VALUE_STRING),
+        LIST(out_streams, GS_VALUE_U32),
+#undef LIST
+    };
+
+    for (size_t i = 0; !rc && i < GS_COUNT(columns); i++) {
+        void *data = gs_arena_alloc(&arena, n, columns[i].size);
+        memcpy(columns[i].at, &data, sizeof data);
+        if (!data)
+            rc = gs_fail_nomem(err, "metadata");
+    }
+    if (!rc)
+        rc = fill_lists(work, units, &l, err);
+    for (size_t i = 0; !rc && i < GS_COUNT(columns); i++) {
+        void *data;
+        memcpy(&data, columns[i].at, sizeof data);
+        rc = gs_meta_set_array(meta, columns[i].key, columns[i].type, data, n, err);
+    }
+    gs_arena_clear(&arena);
+    return rc;
+}
+
+static int set_hash(struct gs_meta *meta, const char *key, uint64_t hash, struct gs_err *err)
+{
+    char text[20];
+
+    snprintf(text, sizeof text, "%016" PRIx64, hash);
+    return gs_meta_set_str(meta, key, str(text), err);
+}
+
+/* Figures of a file that was not measured yet are NaN: the header's size is then the same. */
+static int set_eval(struct gs_meta *meta, const struct gs_eval_result *e, struct gs_err *err)
+{
+    const struct {
+        const char *key;
+        double value;
+    } figures[] = {
+        {"gosset.eval.ppl", e ? e->ppl : NAN},
+        {"gosset.eval.ref_ppl", e ? e->ref_ppl : NAN},
+        {"gosset.eval.kld_mean", e ? e->kld_mean : NAN},
+        {"gosset.eval.kld_p999", e ? e->kld_p999 : NAN},
+        {"gosset.eval.top1", e ? e->top1 : NAN},
+    };
+    int rc = gs_meta_set_uint(meta, "gosset.eval.tokens", e ? e->tokens : 0, err);
+
+    for (size_t i = 0; !rc && i < GS_COUNT(figures); i++)
+        rc = gs_meta_set_f32(meta, figures[i].key, figures[i].value, err);
+    return rc;
+}
+
+static int set_story(const struct gs_work *work, struct gs_meta *meta, struct gs_err *err)
+{
+    char *recipe = gs_recipe_text(&work->recipe);
+    const struct gs_calib *c = &work->calib;
+    int rc = recipe ? gs_meta_set_str(meta, "gosset.recipe", str(recipe), err)
+                    : gs_fail_nomem(err, "metadata");
+
+    gs_free(&recipe);
+    if (rc || (rc = gs_meta_set_uint(meta, GS_KEY_VERSION, GS_NATIVE_VERSION, err)) ||
+        (rc = gs_meta_set_uint(meta, GS_KEY_SEED, work->recipe.seed, err)) ||
+        (rc = set_hash(meta, "gosset.source.hash", work->source_hash, err)) ||
+        !work->uses_h)
+        return rc;
+    if ((rc = gs_meta_set_str(meta, "gosset.calibration.name", str(c->name), err)) ||
+        (rc = set_hash(meta, "gosset.calibration.hash", c->hash, err)))
+        return rc;
+    return gs_meta_set_uint(meta, "gosset.calibration.tokens", c->sequences * c->ctx, err);
+}
+
+static int make_meta(const struct gs_work *work, bool units, const struct gs_eval_result *eval,
+                     struct gs_meta **out, struct gs_err *err)
+{
+    const struct gs_meta *source = gs_store_meta(work->store);
+    int rc = gs_meta_create(out, err);
+
+    for (size_t i = 0; !rc && i < gs_meta_count(source); i++) {
+        const char *key = gs_meta_key(source, i);
+        if (strncmp(key, "gosset.", 7) && strcmp(key, "general.file_type"))
+            rc = gs_meta_set(*out, str(key), gs_meta_value(source, i), err);
+    }
+    if (!rc)
+        rc = gs_meta_set_uint(*out, "general.quantization_version", QUANTIZATION_VERSION, err);
+    if (!rc)
+        rc = set_story(work, *out, err);
+    if (!rc && work->calib.text)
+        rc = set_eval(*out, eval, err);
+    return rc ? rc : set_lists(work, units, *out, err);
+}
+
+int gs_native_file_size(const struct gs_work *work, uint64_t *bytes, struct gs_err *err)
+{
+    struct gs_meta *meta = NULL;
+    int rc = make_meta(work, false, NULL, &meta, err);
+
+    if (!rc)
+        rc = gs_gguf_size(meta, work->plan.tensors, work->plan.n_tensors, bytes, err);
+    gs_meta_destroy(&meta);
+    return rc;
+}
+
+/* ---- tensors ------------------------------------------------------------------------------ */
+
+struct writing {
+    struct gs_work *work;
+    struct gs_gguf_writer *writer;
+    struct gs_recoder *recoder;
+    uint8_t *piece;
+    size_t index; /* of the tensor in the output */
+};
+
+static int write_piece(void *ctx, const void *data, uint64_t n, uint64_t read GS_UNUSED,
+                       struct gs_err *err)
+{
+    struct writing *w = ctx;
+
+    return gs_gguf_write(w->writer, w->index, data, n, err);
+}
+
+/* `bytes` of the item's payload as the next tensor. */
+static int write_part(struct writing *w, size_t item, uint64_t *offset, uint64_t bytes,
+                      struct gs_err *err)
+{
+    int rc = GS_OK;
+
+    for (uint64_t done = 0, n; !rc && done < bytes; done += n) {
+        n = GS_MIN(bytes - done, PIECE_BYTES);
+        rc = gs_journal_get(w->work->journal, item, *offset + done, w->piece, n, err);
+        if (!rc)
+            rc = gs_gguf_write(w->writer, w->index, w->piece, n, err);
+    }
+    *offset += bytes;
+    w->index++;
+    return rc;
+}
+
+static int write_item(struct writing *w, size_t index, struct gs_err *err)
+{
+    const struct gs_plan_item *item = &w->work->plan.items[index];
+    uint64_t offset = 0;
+    const void *data;
+    int rc;
+
+    if (item->native) {
+        if ((rc = write_part(w, index, &offset, item->codes_bytes, err)) ||
+            (rc = write_part(w, index, &offset, gs_plan_scale_bytes(item), err)))
+            return rc;
+        return item->owns_factor
+            ? write_part(w, index, &offset, gs_plan_factor_bytes(item), err) : GS_OK;
+    }
+    if ((rc = gs_store_data(w->work->store, item->source, &data, err)))
+        return rc;
+    rc = gs_recode(w->recoder, item->source, data, item->type, write_piece, w, err);
+    w->index++;
+    return rc;
+}
+
+int gs_native_file_write(struct gs_work *work, const char *path, bool overwrite,
+                         const struct gs_eval_result *eval, uint64_t *bytes,
+                         struct gs_err *err)
+{
+    struct writing w = {.work = work};
+    struct gs_meta *meta = NULL;
+    int rc;
+
+    if ((rc = make_meta(work, true, eval, &meta, err)) ||
+        (rc = gs_recoder_create(work->team, &w.recoder, err)))
+        goto out;
+    w.piece = gs_alloc(PIECE_BYTES, 1);
+    rc = w.piece ? gs_gguf_create(path, overwrite, meta, work->plan.tensors,
+                                  work->plan.n_tensors, &w.writer, err)
+                 : gs_fail_nomem(err, path);
+    for (size_t i = 0; !rc && i < work->plan.n_items; i++)
+        rc = write_item(&w, i, err);
+    if (!rc)
+        rc = gs_gguf_commit(&w.writer, bytes, err);
+out:
+    gs_gguf_abort(&w.writer);
+    gs_recoder_destroy(&w.recoder);
+    gs_free(&w.piece);
+    gs_meta_destroy(&meta);
+    return rc;
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ * What becomes of every tensor, and how many bytes that makes, before any work is done.
+ *
+ * Matrices of the blocks get one rate, embedding and head one that is recipe->head_bits
+ * higher; what the budget leaves after that raises single matrices by one step, those first
+ * that are known to matter most. Vectors and the like stay F32, matrices that no grid fits
+ * (rows that are no multiple of its block) become F16 and the log says so. */
+#ifndef GS_RECIPE_PLAN_H
+#define GS_RECIPE_PLAN_H
+
+#include "core/arena.h"
+#include "grid/grid.h"
+#include "model/weights.h"
+#include "recipe/recipe.h"
+
+#define GS_PLAN_RATES 129 /* rates are below, in bits per 8 weights */
+
+/* Matrices of one block that read one input share its Hessian and its transform. */
+enum gs_plan_input {
+    GS_INPUT_ATTN, GS_INPUT_ATTN_OUTPUT, GS_INPUT_FFN, GS_INPUT_FFN_DOWN,
+    GS_INPUT_BLOCK_COUNT,
+    GS_INPUT_HEAD = GS_INPUT_BLOCK_COUNT, /* the output matrix, or the tied embedding */
+    GS_INPUT_EMBD                         /* an embedding of its own: read row by row */
+};
+
+struct gs_plan_item {
+    const struct gs_tensor *source;
+    bool native;
+    bool fused;              /* its rows are those of several matrices */
+    enum gs_type type;       /* not native: stored so */
+    unsigned rate;           /* native: bits per 8 weights */
+    uint32_t il;             /* block, n_layer for the model's own */
+    enum gs_plan_input input;
+    size_t field;            /* of struct gs_block_weights */
+    size_t rows, cols;
+    uint32_t in_stream, out_stream; /* of random signs */
+    bool mixes_rows;         /* transform_out applies */
+    size_t codes_stride, codes_bytes;
+    /* Tensors of the output file; scale and factor NULL where there is none. Matrices that
+     * share a factor name it alike. */
+    const char *scale, *factor;
+    bool owns_factor;        /* the first of those that share it */
+};
+
+struct gs_plan {
+    const struct gs_recipe *recipe;
+    const struct gs_grid *grid;
+    struct gs_plan_item *items; /* blocks first, in the order of work */
+    size_t n_items, n_native;
+    struct gs_tensor *tensors;  /* of the output file */
+    size_t n_tensors;
+    uint64_t parameters;        /* weights of the source */
+    uint64_t bytes;             /* of all tensors */
+    double bpw;                 /* 8 · bytes / parameters */
+    struct gs_arena arena;      /* names */
+};
+
+struct gs_plan_options {
+    double bpw;             /* the budget */
+    bool allow_requantize;
+};
+
+int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
+                   const struct gs_plan_options *options, struct gs_plan *out,
+                   struct gs_err *err) GS_MUST_USE;
+void gs_plan_clear(struct gs_plan *plan);
+
+/* Bytes of scales and of a factor. */
+static inline size_t gs_plan_scale_bytes(const struct gs_plan_item *item)
+{
+    return 2 * item->rows;
+}
+
+static inline size_t gs_plan_factor_bytes(const struct gs_plan_item *item)
+{
+    return item->factor ? 2 * item->cols : 0;
+}
+
+#endif

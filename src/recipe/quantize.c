@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT
+ * The order of steps. Whatever can be refused is refused before the first of them costs time:
+ * options, the output's place, the plan, room on disk. */
+#include "recipe/quantize.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "core/alloc.h"
+#include "core/hash.h"
+#include "core/log.h"
+#include "recipe/convert.h"
+#include "recipe/estimate.h"
+#include "recipe/native_file.h"
+
+int gs_work_progress(const struct gs_work *work, struct gs_err *err)
+{
+    const struct gs_quantize_options *o = work->options;
+
+    if (o->progress && o->progress(o->progress_ctx, "weights", work->done, work->total))
+        return gs_fail(err, GS_E_STOPPED, "%s: stopped; --resume goes on",
+                       gs_journal_path(work->journal));
+    return GS_OK;
+}
+
+int gs_work_codec(struct gs_work *work, unsigned rate, const struct gs_codec **out,
+                  struct gs_err *err)
+{
+    const struct gs_grid_params params = {.rate = rate};
+    int rc = GS_OK;
+
+    if (!work->codecs[rate])
+        rc = gs_codec_create(work->plan.grid, &params, &work->codecs[rate], err);
+    *out = work->codecs[rate];
+    return rc;
+}
+
+/* ---- before the work ---------------------------------------------------------------------- */
+
+static int check_options(const struct gs_quantize_options *o, const char *dst,
+                         struct gs_err *err)
+{
+    char *folder, *slash;
+    struct stat st;
+    int rc = GS_OK;
+
+    if (!(o->bpw > 0 && o->bpw <= 64))
+        return gs_fail(err, GS_E_ARG, "%g bits a weight: give a number from 1 on", o->bpw);
+    if (!stat(dst, &st) && !o->overwrite)
+        return gs_fail(err, GS_E_IO, "%s: exists already", dst);
+    folder = gs_strndup(dst, strlen(dst));
+    if (!folder)
+        return gs_fail_nomem(err, dst);
+    slash = strrchr(folder, '/');
+    if (slash)
+        slash[slash == folder] = 0;
+    const char *where = slash ? folder : ".";
+    if (stat(where, &st) || !S_ISDIR(st.st_mode))
+        rc = gs_fail(err, GS_E_IO, "%s: there is no folder %s", dst, where);
+    gs_free(&folder);
+    return rc;
+}
+
+static int hash_source(struct gs_work *work, struct gs_err *err)
+{
+    int rc = GS_OK;
+
+    for (size_t i = 0; !rc && i < gs_store_count(work->store); i++) {
+        const struct gs_tensor *t = gs_store_tensor(work->store, i);
+        const void *data;
+        if ((rc = gs_store_data(work->store, t, &data, err)))
+            return rc;
+        work->source_hash = gs_fingerprint(work->source_hash, t->name, strlen(t->name));
+        work->source_hash = gs_fingerprint(work->source_hash, data, t->bytes);
+        gs_store_release(work->store, t);
+    }
+    return rc;
+}
+
+static int open_source(struct gs_work *work, const char *src, const char *dst,
+                       struct gs_err *err)
+{
+    const struct gs_quantize_options *o = work->options;
+    int rc;
+
+    gs_recipe_default(&work->recipe);
+    if ((rc = gs_recipe_read(&work->recipe, o->recipe, err)) ||
+        (rc = gs_recipe_check(&work->recipe, err)))
+        return rc;
+    if (o->tokens)
+        work->recipe.tokens = o->tokens;
+    work->rounder = gs_rounder_find(work->recipe.rounder);
+    work->uses_h = work->rounder->uses_h || work->recipe.rescale;
+    if ((rc = check_options(o, dst, err)) || (rc = gs_store_open(src, &work->store, err)) ||
+        (rc = gs_convert_check_output(work->store, dst, o->overwrite, err)) ||
+        (rc = gs_team_create(o->threads, &work->team, err)) || (rc = hash_source(work, err)))
+        return rc;
+    return gs_lm_open(work->store, &work->lm, err);
+}
+
+static int make_plan(struct gs_work *work, struct gs_err *err)
+{
+    const struct gs_plan_options options = {.bpw = work->options->bpw,
+                                            .allow_requantize = work->options->allow_requantize};
+    int rc = gs_plan_create(work->lm, &work->recipe, &options, &work->plan, err);
+
+    for (size_t i = 0; !rc && i < work->plan.n_items; i++)
+        if (work->plan.items[i].native)
+            work->total += (uint64_t)work->plan.items[i].rows * work->plan.items[i].cols;
+    return rc;
+}
+
+/* Reads or samples the calibration set, and what forwards over it need. */
+static int calibrate(struct gs_work *work, struct gs_err *err)
+{
+    const struct gs_quantize_options *o = work->options;
+    const struct gs_calib_source source = {.paths = o->calib, .n_paths = o->n_calib,
+                                           .eval = !o->no_eval, .progress = o->progress,
+                                           .progress_ctx = o->progress_ctx};
+    int rc;
+
+    if (!work->uses_h && o->no_eval)
+        return GS_OK;
+    rc = gs_tokenizer_create(gs_store_meta(work->store), gs_store_path(work->store),
+                             &work->tokenizer, err);
+    if (!rc)
+        rc = gs_calib_create(&source, &work->recipe, work->lm, work->tokenizer, work->team,
+                             &work->calib, err);
+    const struct gs_decoder_options decoder = {.ctx = (uint32_t)work->calib.ctx,
+                                               .batch = (uint32_t)work->calib.ctx,
+                                               .native = true, .team = work->team};
+    if (rc || !work->uses_h)
+        return rc;
+    return gs_decoder_create(work->lm, &decoder, &work->decoder, err);
+}
+
+static void describe(const struct gs_work *work, struct gs_plan_tensor *rows)
+{
+    for (size_t i = 0; i < work->plan.n_items; i++) {
+        const struct gs_plan_item *item = &work->plan.items[i];
+        struct gs_plan_tensor *t = &rows[i];
+        const uint64_t *dim = item->source->dim;
+        uint64_t row = 0;
+        t->name = item->source->name;
+        t->type = item->native ? work->plan.grid->name : gs_type_info(item->type)->name;
+        t->parameters = dim[0] * dim[1] * dim[2] * dim[3];
+        if (item->native)
+            t->bytes = item->codes_bytes + gs_plan_scale_bytes(item) +
+                       (item->owns_factor ? gs_plan_factor_bytes(item) : 0);
+        else if (!gs_type_row_bytes(item->type, dim[0], &row, NULL))
+            t->bytes = row * dim[1] * dim[2] * dim[3];
+        t->bits = 8 * (double)t->bytes / (double)t->parameters;
+    }
+}
+
+/* Tells the plan; the caller may stop here. */
+static int report(struct gs_work *work, struct gs_quantize_result *out, uint64_t *scratch,
+                  struct gs_err *err)
+{
+    const struct gs_quantize_options *o = work->options;
+    struct gs_plan_info info = {.parameters = work->plan.parameters, .bytes = work->plan.bytes,
+                                .bpw = work->plan.bpw, .n_tensors = work->plan.n_items};
+    struct gs_plan_tensor *rows = gs_alloc(work->plan.n_items, sizeof *rows);
+    int rc = rows ? gs_native_file_size(work, &info.file_bytes, err)
+                  : gs_fail_nomem(err, "the plan");
+
+    if (!rc)
+        rc = gs_estimate(work, &info, err);
+    if (!rc) {
+        describe(work, rows);
+        info.tensors = rows;
+        info.calib_tokens = work->uses_h ? work->calib.sequences * work->calib.ctx : 0;
+        *scratch = info.scratch_bytes;
+        *out = (struct gs_quantize_result){.parameters = info.parameters, .bytes = info.bytes,
+                                           .file_bytes = info.file_bytes, .bpw = info.bpw};
+        if (o->plan && o->plan(o->plan_ctx, &info))
+            rc = gs_fail(err, GS_E_STOPPED, "stopped after the plan");
+    }
+    gs_free(&rows);
+    return rc;
+}
+
+/* Everything that decides a payload's bytes. */
+static uint64_t work_key(const struct gs_work *work)
+{
+    char *recipe = gs_recipe_text(&work->recipe);
+    uint64_t facts[2] = {work->source_hash, work->uses_h ? work->calib.hash : 0};
+    uint64_t key = gs_fingerprint(GS_NATIVE_VERSION, facts, sizeof facts);
+
+    if (recipe)
+        key = gs_fingerprint(key, recipe, strlen(recipe));
+    gs_free(&recipe);
+    for (size_t i = 0; i < work->plan.n_items; i++) {
+        const struct gs_plan_item *item = &work->plan.items[i];
+        const uint64_t rate = item->native ? item->rate : 0;
+        key = gs_fingerprint(key, &rate, sizeof rate);
+    }
+    return key;
+}
+
+/* Room for the output and for what lies beside it. */
+static int check_room(const struct gs_work *work, uint64_t bytes, struct gs_err *err)
+{
+    struct statvfs fs;
+
+    if (statvfs(gs_journal_path(work->journal), &fs))
+        return GS_OK; /* then writing will tell */
+    uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (room >= bytes)
+        return GS_OK;
+    return gs_fail(err, GS_E_IO, "%s: output and work need %" PRIu64 " bytes, the disk has room "
+                   "for %" PRIu64, gs_journal_path(work->journal), bytes, room);
+}
+
+/* ---- the work ----------------------------------------------------------------------------- */
+
+static int embed(struct gs_work *work, const char *dst, struct gs_err *err)
+{
+    const struct gs_calib *c = &work->calib;
+    size_t C = work->lm->config.n_embd;
+    int rc = gs_states_create(dst, c->sequences * c->ctx * C, &work->states, err);
+
+    work->x = gs_alloc(c->ctx * C, sizeof *work->x);
+    if (!rc && !work->x)
+        rc = gs_fail_nomem(err, "hidden states");
+    for (size_t s = 0; !rc && s < c->sequences; s++)
+        rc = gs_decoder_embed(work->decoder, c->tokens + s * c->ctx, c->ctx,
+                              work->states.data + s * c->ctx * C, err);
+    return rc;
+}
+
+static int round_all(struct gs_work *work, const char *dst, struct gs_err *err)
+{
+    const struct gs_plan *plan = &work->plan;
+    int rc = work->uses_h ? embed(work, dst, err) : GS_OK;
+
+    for (size_t i = 0; i < plan->n_items; i++)
+        if (plan->items[i].native && gs_journal_bytes(work->journal, i))
+            work->done += (uint64_t)plan->items[i].rows * plan->items[i].cols;
+    for (size_t first = 0, end; !rc && first < plan->n_items; first = end) {
+        for (end = first; end < plan->n_items && plan->items[end].il == plan->items[first].il;)
+            end++;
+        rc = gs_work_layer(work, plan->items[first].il, first, end, err);
+    }
+    return rc;
+}
+
+/* A first copy of the file is measured; the second one holds the figures. */
+static int measure_and_write(struct gs_work *work, const char *dst, gs_measure_fn measure,
+                             void *ctx, struct gs_quantize_result *out, struct gs_err *err)
+{
+    const struct gs_calib *c = &work->calib;
+    size_t n = strlen(dst) + 16;
+    char *draft = gs_alloc(n, 1);
+    int rc = draft ? GS_OK : gs_fail_nomem(err, dst);
+
+    if (!rc && c->text) {
+        snprintf(draft, n, "%s.draft", dst);
+        if (!(rc = gs_native_file_write(work, draft, true, NULL, NULL, err)))
+            rc = measure(ctx, draft, c->text, c->text_bytes, &out->eval, err);
+        unlink(draft);
+        out->has_eval = !rc;
+    }
+    if (!rc)
+        rc = gs_native_file_write(work, dst, work->options->overwrite,
+                                  out->has_eval ? &out->eval : NULL, &out->file_bytes, err);
+    gs_free(&draft);
+    return rc;
+}
+
+static void work_clear(struct gs_work *work, bool done)
+{
+    for (size_t i = 0; i < GS_COUNT(work->codecs); i++)
+        gs_codec_destroy(&work->codecs[i]);
+    gs_journal_close(&work->journal, done);
+    gs_states_clear(&work->states);
+    gs_free(&work->x);
+    gs_decoder_destroy(&work->decoder);
+    gs_calib_clear(&work->calib);
+    gs_plan_clear(&work->plan);
+    gs_tokenizer_destroy(&work->tokenizer);
+    gs_lm_close(&work->lm);
+    gs_team_destroy(&work->team);
+    gs_store_close(&work->store);
+}
+
+int gs_quantize_model(const char *src, const char *dst,
+                      const struct gs_quantize_options *options, gs_measure_fn measure,
+                      void *measure_ctx, struct gs_quantize_result *out, struct gs_err *err)
+{
+    struct gs_quantize_result result = {0};
+    struct gs_work *work = gs_alloc(1, sizeof *work);
+    uint64_t scratch = 0;
+    int rc;
+
+    if (!work)
+        return gs_fail_nomem(err, "quantizing");
+    work->options = options;
+    if ((rc = open_source(work, src, dst, err)) || (rc = make_plan(work, err)) ||
+        (rc = calibrate(work, err)) || (rc = report(work, &result, &scratch, err)) ||
+        options->dry_run)
+        goto out;
+    if ((rc = gs_journal_open(dst, work_key(work), work->plan.n_items, options->resume,
+                              options->overwrite, &work->journal, err)))
+        goto out;
+    if ((rc = check_room(work, result.file_bytes + scratch, err)) ||
+        (rc = round_all(work, dst, err)) ||
+        (rc = measure_and_write(work, dst, measure, measure_ctx, &result, err)))
+        goto out;
+    result.loss = work->energy > 0 ? work->loss / work->energy : 0;
+out:
+    if (!rc && out)
+        *out = result;
+    work_clear(work, rc == GS_OK);
+    gs_free(&work);
+    return rc;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ * What the steps of quantizing share. Private to src/recipe.
+ *
+ *   states.c    hidden states of the calibration set
+ *   layer.c     one block: Hessians, rounding, moving the states on
+ *   quantize.c  the order of steps, the plan's report, the file */
+#ifndef GS_RECIPE_WORK_H
+#define GS_RECIPE_WORK_H
+
+#include "file/gguf.h"
+#include "linalg/factor.h"
+#include "model/layers.h"
+#include "recipe/calib.h"
+#include "recipe/journal.h"
+#include "recipe/plan.h"
+#include "round/round.h"
+
+/* Hidden states (tokens, C), in memory, or in a file without a name when they are larger. */
+struct gs_states {
+    float *data;
+    size_t floats;
+    bool mapped;
+};
+
+/* Bytes above which states go to disk, so that memory does not grow with the text. */
+#define GS_STATES_IN_MEMORY ((uint64_t)192 << 20)
+
+/* beside: a path in whose folder a scratch file may lie. */
+int gs_states_create(const char *beside, size_t floats, struct gs_states *out,
+                     struct gs_err *err) GS_MUST_USE;
+void gs_states_clear(struct gs_states *states);
+
+/* What is kept of a rounded matrix beside its codes, scales and factor. */
+struct gs_rounded {
+    double loss, energy; /* tr(E H Eᵀ), tr(W H Wᵀ) */
+    float unit;          /* of the scales */
+};
+#define GS_ROUNDED_BYTES 24u
+
+struct gs_work {
+    const struct gs_quantize_options *options;
+    struct gs_recipe recipe;
+    struct gs_store *store;
+    struct gs_lm *lm;
+    struct gs_tokenizer *tokenizer;
+    struct gs_team *team;
+    struct gs_plan plan;
+    struct gs_calib calib;
+    struct gs_journal *journal;
+    const struct gs_rounder *rounder;
+    bool uses_h;               /* the recipe needs calibration */
+    uint64_t source_hash;
+    struct gs_decoder *decoder;
+    struct gs_states states;
+    float *x;                  /* (ctx, C) one sequence */
+    struct gs_codec *codecs[GS_PLAN_RATES]; /* by rate, made when first needed */
+    uint64_t done, total;      /* weights rounded */
+    double loss, energy;
+};
+
+/* GS_E_STOPPED if the caller wants so. */
+int gs_work_progress(const struct gs_work *work, struct gs_err *err) GS_MUST_USE;
+
+int gs_work_codec(struct gs_work *work, unsigned rate, const struct gs_codec **out,
+                  struct gs_err *err) GS_MUST_USE;
+
+/* Bytes of an item in the journal: codes, scales, factor, struct gs_rounded. */
+uint64_t gs_work_payload_bytes(const struct gs_plan_item *item);
+int gs_work_rounded(const struct gs_work *work, size_t item, struct gs_rounded *out,
+                    struct gs_err *err) GS_MUST_USE;
+
+/* Rounds the items first … end-1, all of block il (or the model's own), and moves the states
+ * through the block. */
+int gs_work_layer(struct gs_work *work, uint32_t il, size_t first, size_t end,
+                  struct gs_err *err) GS_MUST_USE;
+
+#endif
