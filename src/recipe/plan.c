@@ -222,9 +222,11 @@ static uint64_t fixed_bytes(const struct gs_plan *plan)
     return bytes;
 }
 
-/* One step more for one matrix after another while it fits. */
-static void spend_rest(struct gs_plan *plan, uint64_t budget, uint64_t spent)
+/* One step more for one matrix after another where it fits; true if it fitted somewhere. */
+static bool spend_once(struct gs_plan *plan, uint64_t budget, uint64_t *spent)
 {
+    bool any = false;
+
     for (unsigned turn = 0; turn < TURNS; turn++)
         for (size_t i = 0; i < plan->n_items; i++) {
             struct gs_plan_item *item = &plan->items[i];
@@ -234,11 +236,13 @@ static void spend_rest(struct gs_plan *plan, uint64_t budget, uint64_t spent)
             if (!item->native || !l || l->turn != turn || next > plan->grid->rate_max)
                 continue;
             uint64_t more = codes_bytes(plan, item, next) - codes_bytes(plan, item, item->rate);
-            if (spent + more > budget)
+            if (*spent + more > budget)
                 continue;
-            spent += more;
+            *spent += more;
             item->rate = next;
+            any = true;
         }
+    return any;
 }
 
 static int set_rates(struct gs_plan *plan, double bpw, struct gs_err *err)
@@ -262,7 +266,9 @@ static int set_rates(struct gs_plan *plan, double bpw, struct gs_err *err)
         if (plan->items[i].native)
             plan->items[i].rate = is_head(&plan->items[i]) ? head_rate(plan, rate, extra)
                                                            : rate;
-    spend_rest(plan, budget, fixed + total_codes(plan, rate, extra));
+    uint64_t spent = fixed + total_codes(plan, rate, extra);
+    while (spend_once(plan, budget, &spent))
+        ;
     return GS_OK;
 }
 

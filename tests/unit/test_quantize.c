@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: MIT
+ * The pipeline on a tiny model, and the native file that it makes: the plan's bytes, the
+ * product against a dense one, hostile metadata, weights that are not finite, stopping. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/rng.h"
+#include "model/layers.h"
+#include "recipe/plan.h"
+#include "recipe/quantize.h"
+#include "tiny.h"
+
+static struct gs_err err;
+static char source[512], text[512], target[512];
+
+static void write_text(void)
+{
+    FILE *f = fopen(text, "w");
+
+    assert_non_null(f);
+    for (int i = 0; i < 60; i++)
+        fprintf(f, "%d: a lazy dog sees the fox jump over it, %d times.\n", i, i * 7 % 13);
+    fclose(f);
+}
+
+static int quantize(struct gs_quantize_options *o, struct gs_quantize_result *out)
+{
+    const char *paths[] = {text};
+
+    o->calib = paths;
+    o->n_calib = 1;
+    o->no_eval = o->overwrite = true;
+    o->tokens = 256;
+    o->threads = 2;
+    err = (struct gs_err){0};
+    return gs_quantize_model(source, target, o, NULL, NULL, out, &err);
+}
+
+static int make_files(void **state)
+{
+    (void)state;
+    snprintf(source, sizeof source, "%s", tiny_make("llama"));
+    snprintf(text, sizeof text, "%s/text", tiny_folder);
+    snprintf(target, sizeof target, "%s/target.gguf", tiny_folder);
+    write_text();
+    struct gs_quantize_options o = {.bpw = 3};
+    if (quantize(&o, NULL))
+        fail_msg("%s", err.msg);
+    return 0;
+}
+
+static int remove_files(void **state)
+{
+    (void)state;
+    unlink(source);
+    unlink(text);
+    unlink(target);
+    return 0;
+}
+
+static struct gs_store *open_target(void)
+{
+    struct gs_store *store;
+
+    err = (struct gs_err){0};
+    if (gs_store_open(target, &store, &err))
+        fail_msg("%s", err.msg);
+    return store;
+}
+
+/* ---- plan ---- */
+
+static void test_plan_counts_every_byte(void **state)
+{
+    struct gs_plan_options options = {0};
+    struct gs_store *store;
+    struct gs_recipe recipe;
+    struct gs_plan plan;
+    struct gs_lm *lm;
+
+    (void)state;
+    assert_int_equal(gs_store_open(source, &store, &err), 0);
+    assert_int_equal(gs_lm_open(store, &lm, &err), 0);
+    gs_recipe_default(&recipe);
+    for (options.bpw = 2; options.bpw < 6; options.bpw += 0.37) {
+        assert_int_equal(gs_plan_create(lm, &recipe, &options, &plan, &err), 0);
+        uint64_t bytes = 0, codes = 0;
+        for (size_t i = 0; i < plan.n_tensors; i++)
+            bytes += plan.tensors[i].bytes;
+        for (size_t i = 0; i < plan.n_items; i++) {
+            const struct gs_plan_item *item = &plan.items[i];
+            if (!item->native)
+                continue;
+            uint64_t blocks = (item->rows + 15) / 16 * (item->cols / 16);
+            assert_int_equal(item->codes_bytes, blocks * item->rate * 4);
+            assert_in_range(item->rate, 8, 40);
+            codes += item->codes_bytes;
+        }
+        assert_true(bytes == plan.bytes && codes < bytes);
+        assert_true(plan.bpw <= options.bpw);
+        /* Nothing is left that would have paid for one more step of the smallest matrix,
+         * unless every matrix of the blocks is at the top. */
+        bool top = true;
+        uint64_t least = UINT64_MAX;
+        for (size_t i = 0; i < plan.n_items; i++)
+            if (plan.items[i].native && plan.items[i].input < GS_INPUT_HEAD) {
+                top = top && plan.items[i].rate == 40;
+                uint64_t step = plan.items[i].codes_bytes / plan.items[i].rate;
+                if (plan.items[i].rate < 40 && step < least)
+                    least = step;
+            }
+        double left = options.bpw * (double)plan.parameters / 8 - (double)plan.bytes;
+        if (!top)
+            assert_true(left < (double)least);
+        gs_plan_clear(&plan);
+    }
+    options.bpw = 0.5;
+    err = (struct gs_err){0};
+    assert_int_equal(gs_plan_create(lm, &recipe, &options, &plan, &err), GS_E_ARG);
+    assert_non_null(strstr(err.msg, "the least"));
+    gs_lm_close(&lm);
+    gs_store_close(&store);
+}
+
+/* ---- product ---- */
+
+/* W (rows, cols) as a dense matrix, from the definition in native.h. */
+static float *dense(const struct gs_native *n)
+{
+    float *w = gs_alloc((n->rows + 16) * n->cols, sizeof *w);
+
+    assert_non_null(w);
+    for (size_t r = 0; r < n->rows; r += 16)
+        gs_native_decode(n, r, GS_MIN(n->rows - r, 16u), w + r * n->cols);
+    assert_int_equal(gs_transform_rows(n->in, GS_TRANSFORM_DUAL_INVERSE, NULL, w, n->rows,
+                                       n->cols, &err), 0);
+    assert_int_equal(gs_transform_columns(n->out, GS_TRANSFORM_INVERSE, NULL, w, n->cols,
+                                          n->cols, &err), 0);
+    return w;
+}
+
+static void check_product(const struct gs_run *run, const struct gs_matrix *m)
+{
+    enum { T = 3 };
+    float *w = dense(m->native), *x = gs_alloc(T * m->cols, sizeof *x);
+    float *y = gs_alloc(T * m->rows, sizeof *y), *bias = gs_alloc(m->rows, sizeof *bias);
+    struct gs_rng rng;
+
+    assert_true(x && y && bias);
+    gs_rng_init(&rng, 3, 1);
+    for (size_t i = 0; i < T * m->cols; i++)
+        x[i] = (float)gs_rng_normal(&rng);
+    for (size_t r = 0; r < m->rows; r++)
+        bias[r] = (float)r;
+    gs_linear_forward(run, m, bias, x, T, y);
+    for (size_t t = 0; t < T; t++)
+        for (size_t r = 0; r < m->rows; r++) {
+            double sum = 0, size = 1;
+            for (size_t c = 0; c < m->cols; c++) {
+                double term = (double)w[(m->first + r) * m->cols + c] * (double)x[t * m->cols + c];
+                sum += term;
+                size += fabs(term);
+            }
+            assert_true(fabs((double)y[t * m->rows + r] - sum - (double)bias[r]) <
+                        1e-5 * (size + (double)bias[r]));
+        }
+    gs_free(&w);
+    gs_free(&x);
+    gs_free(&y);
+    gs_free(&bias);
+}
+
+static void test_product_and_lookup(void **state)
+{
+    struct gs_store *store = open_target();
+    struct gs_run run = {.k = gs_kernels(), .scratch_size = gs_linear_scratch(1024)};
+    struct gs_lm *lm;
+
+    (void)state;
+    if (gs_lm_open(store, &lm, &err))
+        fail_msg("%s", err.msg);
+    run.scratch = gs_alloc(run.scratch_size, sizeof(float));
+    run.mixed = gs_alloc(3 * 1024, sizeof(float));
+    assert_non_null(lm->blocks[0].attn_q.native);
+    check_product(&run, &lm->blocks[0].attn_q);
+    check_product(&run, &lm->blocks[1].attn_v);
+    check_product(&run, &lm->blocks[0].ffn_up);
+    check_product(&run, &lm->blocks[1].ffn_down);
+    check_product(&run, &lm->model.output);
+
+    const struct gs_matrix *embd = &lm->model.token_embd;
+    const int32_t tokens[] = {0, 17, (int32_t)embd->rows - 1};
+    float *w = dense(embd->native), *y = gs_alloc(3 * embd->cols, sizeof *y);
+    assert_non_null(embd->native);
+    gs_embedding_forward(&run, embd, tokens, 3, 2, y);
+    for (size_t t = 0; t < 3; t++)
+        for (size_t c = 0; c < embd->cols; c++)
+            assert_true(y[t * embd->cols + c] == 2 * w[(size_t)tokens[t] * embd->cols + c]);
+    gs_free(&w);
+    gs_free(&y);
+    gs_free(&run.scratch);
+    gs_free(&run.mixed);
+    gs_lm_close(&lm);
+    gs_store_close(&store);
+}
+
+/* ---- hostile files ---- */
+
+static bool keep(void *ctx, struct gs_tensor *t, const void **data)
+{
+    (void)ctx, (void)t, (void)data;
+    return true;
+}
+
+static struct gs_meta *copy_meta(const struct gs_store *store)
+{
+    const struct gs_meta *from = gs_store_meta(store);
+    struct gs_meta *meta;
+
+    assert_int_equal(gs_meta_create(&meta, &err), 0);
+    for (size_t i = 0; i < gs_meta_count(from); i++) {
+        const char *key = gs_meta_key(from, i);
+        assert_int_equal(gs_meta_set(meta, (struct gs_str){key, strlen(key)},
+                                     gs_meta_value(from, i), &err), 0);
+    }
+    return meta;
+}
+
+/* Opening a copy with this metadata is refused with a message that holds `why`. */
+static void refuse(struct gs_store *store, const struct gs_meta *meta, const char *why)
+{
+    struct gs_store *bad = tiny_copy(store, meta, keep, NULL);
+    struct gs_lm *lm;
+
+    err = (struct gs_err){0};
+    assert_true(gs_lm_open(bad, &lm, &err) < 0);
+    assert_null(lm);
+    if (!strstr(err.msg, why))
+        fail_msg("'%s' lacks '%s'", err.msg, why);
+    gs_store_close(&bad);
+}
+
+static void test_hostile_keys(void **state)
+{
+    static const char *const arrays[] = {"names", "grids", "rates", "rows", "cols", "units",
+                                         "in", "in_factors", "in_streams", "out",
+                                         "out_streams"};
+    struct gs_store *store = open_target();
+    char key[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
+        snprintf(key, sizeof key, GS_KEY_NATIVE "%s", arrays[i]);
+        struct gs_meta *meta = copy_meta(store);
+        gs_meta_remove(meta, key);
+        refuse(store, meta, i ? key : "tensor"); /* no names: ordinary I8 of a wrong shape */
+        assert_int_equal(gs_meta_set_uint(meta, key, 3, &err), 0);
+        refuse(store, meta, key);
+        assert_int_equal(gs_meta_set_array(meta, key, GS_VALUE_U32, (uint32_t[]){1}, 1, &err), 0);
+        refuse(store, meta, GS_KEY_NATIVE);
+        gs_meta_destroy(&meta);
+    }
+    gs_store_close(&store);
+}
+
+struct element {
+    const char *key;
+    uint32_t value;
+    const char *why;
+};
+
+static void test_hostile_elements(void **state)
+{
+    static const struct element bad[] = {
+        {"rates", 7, "no rate"},          {"rates", 41, "no rate"},
+        {"rates", 0xffffffff, "no rate"}, {"rates", 8, "expected I8"},
+        {"rows", 0, "0 rows"},            {"rows", 0xffffffff, "rows"},
+        {"rows", 16, "expected I8"},      {"cols", 17, "weights"},
+        {"cols", 0, "weights"},           {"cols", 0xfffffff0, "weights"},
+        {"cols", 32, "expected I8"},
+    };
+    struct gs_store *store = open_target();
+    char key[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct gs_meta *meta = copy_meta(store);
+        struct gs_array a;
+        uint32_t values[64];
+        snprintf(key, sizeof key, GS_KEY_NATIVE "%s", bad[i].key);
+        assert_int_equal(gs_meta_get_array(meta, key, GS_VALUE_I64, &a, &err), 1);
+        assert_true(a.count <= 64);
+        for (uint64_t j = 0; j < a.count; j++)
+            values[j] = (uint32_t)gs_array_int(&a, j);
+        values[1] = bad[i].value;
+        assert_int_equal(gs_meta_set_array(meta, key, GS_VALUE_U32, values, a.count, &err), 0);
+        refuse(store, meta, bad[i].why);
+        gs_meta_destroy(&meta);
+    }
+    gs_store_close(&store);
+}
+
+static void test_hostile_strings(void **state)
+{
+    static const struct {
+        const char *key, *value, *why;
+    } bad[] = {
+        {"names", "token_embd.weigh", "missing"},  {"names", "", "bad name"},
+        {"grids", "trellis9", "unknown kind"},     {"in", "rotation", "unknown kind"},
+        {"out", "diagonal", "no factors"},         {"in_factors", "nothing", "missing"},
+        {"in_factors", "output_norm.weight", "F16"},
+    };
+    struct gs_store *store = open_target();
+    char key[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct gs_meta *meta = copy_meta(store);
+        struct gs_array a;
+        struct gs_str values[64];
+        snprintf(key, sizeof key, GS_KEY_NATIVE "%s", bad[i].key);
+        assert_int_equal(gs_meta_get_array(meta, key, GS_VALUE_STRING, &a, &err), 1);
+        for (uint64_t j = 0; j < a.count; j++)
+            values[j] = gs_array_str(&a, j);
+        values[1] = (struct gs_str){bad[i].value, strlen(bad[i].value)};
+        assert_int_equal(gs_meta_set_array(meta, key, GS_VALUE_STRING, values, a.count, &err), 0);
+        refuse(store, meta, bad[i].why);
+        if (i == 0) { /* one tensor as two matrices */
+            values[1] = values[0];
+            assert_int_equal(gs_meta_set_array(meta, key, GS_VALUE_STRING, values, a.count,
+                                               &err), 0);
+            refuse(store, meta, "");
+        }
+        gs_meta_destroy(&meta);
+    }
+    gs_store_close(&store);
+}
+
+/* Codes: any bytes are valid. Scales and factors: finite, factors not zero. */
+static bool spoil(void *ctx, struct gs_tensor *t, const void **data)
+{
+    const char *tail = ctx;
+    size_t n = strlen(t->name), m = strlen(tail);
+
+    if (n < m || strcmp(t->name + n - m, tail))
+        return true;
+    uint8_t *copy = malloc(t->bytes);
+    assert_non_null(copy);
+    memset(copy, 0xff, t->bytes);
+    *data = copy;
+    return true;
+}
+
+static void test_hostile_sides(void **state)
+{
+    static const char *const tails[] = {".scale", ".factor"};
+    struct gs_store *store = open_target();
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char tail[16];
+        struct gs_lm *lm;
+        snprintf(tail, sizeof tail, "%s", tails[i]);
+        struct gs_store *bad = tiny_copy(store, NULL, spoil, tail);
+        err = (struct gs_err){0};
+        assert_int_equal(gs_lm_open(bad, &lm, &err), GS_E_FORMAT);
+        assert_non_null(strstr(err.msg, "not finite"));
+        gs_store_close(&bad);
+    }
+    char codes[] = "attn_q.weight";
+    struct gs_store *odd = tiny_copy(store, NULL, spoil, codes);
+    struct gs_lm *lm;
+    assert_int_equal(gs_lm_open(odd, &lm, &err), 0);
+    gs_lm_close(&lm);
+    gs_store_close(&odd);
+    gs_store_close(&store);
+}
+
+/* ---- sources that are refused, stopping ---- */
+
+static bool poison(void *ctx, struct gs_tensor *t, const void **data)
+{
+    if (strcmp(t->name, "blk.1.ffn_up.weight"))
+        return true;
+    float *copy = malloc(t->bytes);
+    assert_non_null(copy);
+    memcpy(copy, *data, t->bytes);
+    copy[t->dim[0] * 2 + 5] = *(const float *)ctx;
+    *data = copy;
+    return true;
+}
+
+static void test_weights_that_are_not_finite(void **state)
+{
+    float values[] = {NAN, INFINITY};
+    char kept[512];
+
+    (void)state;
+    snprintf(kept, sizeof kept, "%s", source);
+    for (size_t i = 0; i < 2; i++) {
+        struct gs_quantize_options o = {.bpw = 3, .recipe = "rounder=nearest,rescale=no"};
+        struct gs_store *store, *bad;
+        assert_int_equal(gs_store_open(kept, &store, &err), 0);
+        bad = tiny_copy(store, NULL, poison, &values[i]);
+        gs_store_close(&store);
+        /* tiny_copy has unlinked its file: written again, under a name. */
+        snprintf(source, sizeof source, "%s/poisoned.gguf", tiny_folder);
+        struct gs_gguf_writer *w;
+        size_t n = gs_store_count(bad);
+        assert_int_equal(gs_gguf_create(source, true, gs_store_meta(bad),
+                                        gs_store_tensor(bad, 0), n, &w, &err), 0);
+        for (size_t j = 0; j < n; j++) {
+            const struct gs_tensor *t = gs_store_tensor(bad, j);
+            const void *data;
+            assert_int_equal(gs_store_data(bad, t, &data, &err), 0);
+            assert_int_equal(gs_gguf_write(w, j, data, t->bytes, &err), 0);
+        }
+        assert_int_equal(gs_gguf_commit(&w, NULL, &err), 0);
+        gs_store_close(&bad);
+        char keep_target[512];
+        snprintf(keep_target, sizeof keep_target, "%s", target);
+        snprintf(target, sizeof target, "%s/poisoned-small.gguf", tiny_folder);
+        assert_int_equal(quantize(&o, NULL), GS_E_FORMAT);
+        assert_non_null(strstr(err.msg, "blk.1.ffn_up.weight"));
+        assert_non_null(strstr(err.msg, "row 2, column 5"));
+        /* With calibration the second moments may be the first to notice. */
+        o.recipe = NULL;
+        assert_int_equal(quantize(&o, NULL), GS_E_FORMAT);
+        assert_non_null(strstr(err.msg, "blk.1."));
+        char work[560];
+        snprintf(work, sizeof work, "%s.work", target);
+        unlink(work);
+        unlink(source);
+        snprintf(target, sizeof target, "%s", keep_target);
+    }
+    snprintf(source, sizeof source, "%s", kept);
+}
+
+struct stopper {
+    uint64_t at;
+    int plans;
+};
+
+static int stop_at(void *ctx, const char *what, uint64_t done, uint64_t total)
+{
+    const struct stopper *s = ctx;
+
+    assert_true(done <= total);
+    return !strcmp(what, "weights") && done >= s->at;
+}
+
+static int count_plan(void *ctx, const struct gs_plan_info *plan)
+{
+    struct stopper *s = ctx;
+
+    s->plans++;
+    return plan->n_tensors == 0 || plan->file_bytes <= plan->bytes;
+}
+
+static void read_file(const char *path, char **data, size_t *n)
+{
+    FILE *f = fopen(path, "rb");
+
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    *data = malloc(*n);
+    assert_int_equal(fread(*data, 1, *n, f), *n);
+    fclose(f);
+}
+
+/* Stopped after ever more weights and resumed: always the same bytes. */
+static void test_stop_and_resume(void **state)
+{
+    struct stopper s = {0};
+    char *want, *got, kept[512];
+    size_t n, m, stops = 0;
+
+    (void)state;
+    read_file(target, &want, &n);
+    snprintf(kept, sizeof kept, "%s", target);
+    snprintf(target, sizeof target, "%s/resumed.gguf", tiny_folder);
+    for (s.at = 1; s.at < 200000; s.at += 20000) {
+        struct gs_quantize_options o = {.bpw = 3, .resume = s.at > 1, .progress = stop_at,
+                                        .progress_ctx = &s, .plan = count_plan,
+                                        .plan_ctx = &s};
+        int rc = quantize(&o, NULL);
+        if (rc == GS_OK)
+            break;
+        assert_int_equal(rc, GS_E_STOPPED);
+        stops++;
+    }
+    assert_true(stops > 2);
+    assert_int_equal(s.plans, (int)stops + 1);
+    read_file(target, &got, &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(got, want, n);
+    free(want);
+    free(got);
+    unlink(target);
+    snprintf(target, sizeof target, "%s", kept);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plan_counts_every_byte), cmocka_unit_test(test_product_and_lookup),
+        cmocka_unit_test(test_hostile_keys),           cmocka_unit_test(test_hostile_elements),
+        cmocka_unit_test(test_hostile_strings),        cmocka_unit_test(test_hostile_sides),
+        cmocka_unit_test(test_weights_that_are_not_finite),
+        cmocka_unit_test(test_stop_and_resume),
+    };
+
+    (void)argc;
+    tiny_init(argv[0]);
+    int failed = cmocka_run_group_tests(tests, make_files, remove_files);
+    tiny_exit();
+    return failed;
+}

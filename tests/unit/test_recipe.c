@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ * Recipes as text: defaults, lines and pairs, the rules, and back to text. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "core/alloc.h"
+#include "recipe/recipe.h"
+
+static struct gs_err err;
+
+static int parse(struct gs_recipe *r, const char *text)
+{
+    err = (struct gs_err){0};
+    gs_recipe_default(r);
+    return gs_recipe_parse(r, text, strlen(text), "a.recipe", &err);
+}
+
+static void test_default_is_valid(void **state)
+{
+    struct gs_recipe r;
+
+    (void)state;
+    gs_recipe_default(&r);
+    assert_int_equal(gs_recipe_check(&r, &err), GS_OK);
+    assert_int_equal(gs_recipe_read(&r, NULL, &err), GS_OK);
+    assert_string_equal(r.grid, "trellis8");
+}
+
+static void test_lines_and_pairs(void **state)
+{
+    struct gs_recipe r;
+
+    (void)state;
+    assert_int_equal(parse(&r, "# a comment\n\n  grid = trellis16 # behind\r\nseed=7\n"
+                               "rescale = no,refit=no"), GS_OK);
+    assert_string_equal(r.grid, "trellis16");
+    assert_int_equal(r.seed, 7);
+    assert_false(r.rescale);
+    assert_false(r.refit);
+    assert_int_equal(parse(&r, ""), GS_OK);
+    gs_recipe_default(&r);
+    assert_int_equal(gs_recipe_read(&r, "rounder=nearest,damping=0.5", &err), GS_OK);
+    assert_string_equal(r.rounder, "nearest");
+    assert_true(r.damping == 0.5);
+}
+
+static void test_messages_name_line_and_rule(void **state)
+{
+    static const struct {
+        const char *text, *message;
+    } bad[] = {
+        {"seed = 1\ngird = trellis8\n", "a.recipe:2: 'gird' is no key"},
+        {"grid = cube", "a.recipe:1: grid: there is no 'cube'"},
+        {"transform_in = diagonal", "a.recipe:1: transform_in: there is no"},
+        {"grid", "a.recipe:1: 'grid' is no 'key = value'"},
+        {"= 3", "a.recipe:1: '' is no key"},
+        {"rescale = maybe", "neither yes nor no"},
+        {"damping = nan", "'nan' is not a number"},
+        {"damping = 1x", "'1x' is not a number"},
+        {"damping = -1", "not within"},
+        {"ctx = 17.5", "not a whole number"},
+        {"ctx = 1", "not within"},
+        {"tokens = 1e300", "not within"},
+    };
+    struct gs_recipe r;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(parse(&r, bad[i].text), GS_E_ARG);
+        if (!strstr(err.msg, bad[i].message))
+            fail_msg("'%s' lacks '%s'", err.msg, bad[i].message);
+    }
+    char longer[300];
+    memset(longer, 'x', sizeof longer - 1);
+    longer[sizeof longer - 1] = 0;
+    assert_int_equal(parse(&r, longer), GS_E_ARG);
+    assert_int_equal(gs_recipe_read(&r, "/nonexistent/recipe", NULL), GS_E_IO);
+}
+
+static void test_combinations(void **state)
+{
+    struct gs_recipe r;
+
+    (void)state;
+    assert_int_equal(parse(&r, "transform_in = none"), GS_OK);
+    assert_int_equal(gs_recipe_check(&r, &err), GS_E_ARG);
+    assert_non_null(strstr(err.msg, "rescale"));
+    assert_int_equal(parse(&r, "transform_in = none, rescale = no"), GS_OK);
+    assert_int_equal(gs_recipe_check(&r, &err), GS_OK);
+}
+
+static void test_text_round_trip(void **state)
+{
+    struct gs_recipe r, back;
+
+    (void)state;
+    assert_int_equal(parse(&r, "grid=uniform,rounder=nearest,transform_out=none,rescale=no,"
+                               "refit=no,damping=0.1,head_bits=1.625,seed=4294967295,"
+                               "tokens=123,ctx=64"), GS_OK);
+    char *text = gs_recipe_text(&r);
+    assert_non_null(text);
+    assert_int_equal(parse(&back, text), GS_OK);
+    assert_memory_equal(&back.rescale, &r.rescale, sizeof r.rescale);
+    assert_string_equal(back.grid, r.grid);
+    assert_string_equal(back.rounder, r.rounder);
+    assert_string_equal(back.transform_out, r.transform_out);
+    assert_true(back.damping == r.damping && back.head_bits == r.head_bits);
+    assert_true(back.seed == r.seed && back.tokens == r.tokens && back.ctx == r.ctx);
+    char *again = gs_recipe_text(&back);
+    assert_string_equal(text, again);
+    gs_free(&text);
+    gs_free(&again);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_default_is_valid), cmocka_unit_test(test_lines_and_pairs),
+        cmocka_unit_test(test_messages_name_line_and_rule),
+        cmocka_unit_test(test_combinations), cmocka_unit_test(test_text_round_trip),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
