@@ -266,7 +266,7 @@ static int round_item(struct gs_work *work, size_t index, const struct gs_transf
     struct gs_transform *out = NULL;
     struct gs_round_result result;
     struct gs_round job = {.ldl = ldl, .rows = item->rows, .cols = item->cols,
-                           .w_stride = item->cols, .codes = payload, .gain = 1,
+                           .w_stride = item->cols, .codes = payload,
                            .codes_stride = item->codes_stride, .refit = work->recipe.refit,
                            .f16_scales = true};
     int rc;
