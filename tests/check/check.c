@@ -183,10 +183,13 @@ static bool check_fills(const struct slot *slot, const struct gs_kernels *scalar
                         const struct gs_kernels *k, struct job job, struct gs_rng *rng)
 {
     for (size_t fill = 0; fill_name(fill); fill++)
-        for (int place = 0; place < PLACE_COUNT; place++)
-            for (int again = 0; again < (fill == 0 ? 3 : 1); again++)
+        for (size_t place = 0; place < PLACE_COUNT; place++) {
+            if (slot->slow && place != (fill + job.n) % PLACE_COUNT)
+                continue;
+            for (int again = 0; again < (fill == 0 && !slot->slow ? 3 : 1); again++)
                 if (!check_once(slot, scalar, k, &job, fill, (enum place)place, rng))
                     return false;
+        }
     return true;
 }
 

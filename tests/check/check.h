@@ -43,6 +43,7 @@ struct slot {
     bool powers;          /* n is a power of two */
     bool out_from_x;      /* out starts as a copy of x (in place) */
     bool variants;        /* run again with job->variant */
+    bool slow;            /* each fill at one place only */
     float spread;         /* of uniform inputs, 0 = 1 */
     /* Sets the counts of *job from job->n, rows, cols. */
     void (*shape)(struct job *job);

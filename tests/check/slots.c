@@ -215,7 +215,8 @@ static const struct slot rows[ROW_COUNT] = {
     [ROW_panel_f32] = {FIELD(panel_f32), GS_TYPE_F32, STORED_ENCODED, .floats_w = true,
                        .variants = true, .shape = shape_panel_f32, .call = call_panel_f32},
     [ROW_panel_f64] = {FIELD(panel_f64), GS_TYPE_F32, STORED_ENCODED, .floats_w = true,
-                       .doubles = true, .variants = true, .shape = shape_panel_f64, .call = call_panel_f64},
+                       .doubles = true, .variants = true, .shape = shape_panel_f64,
+                       .call = call_panel_f64},
     [ROW_fwht_f32] = {FIELD(fwht_f32), GS_TYPE_F32, .out_from_x = true, .powers = true,
                       .shape = shape_map, .call = call_fwht_f32},
     [ROW_trellis_decode] = {FIELD(trellis_decode), GS_TYPE_F32, STORED_BYTES,
@@ -226,7 +227,7 @@ static const struct slot rows[ROW_COUNT] = {
     [ROW_tile_dot] = {FIELD(tile_dot), GS_TYPE_F32, STORED_BYTES, .spread = 100.0f,
                       .shape = shape_tile_dot, .call = call_tile_dot},
     [ROW_viterbi] = {FIELD(viterbi), GS_TYPE_F32, .out_bytes_exact = true, .spread = 140.0f,
-                     .shape = shape_viterbi, .call = call_viterbi},
+                     .slow = true, .shape = shape_viterbi, .call = call_viterbi},
 };
 
 static struct slot all[ROW_COUNT + 3 * GS_TYPE_COUNT];
