@@ -94,10 +94,19 @@ static void make(const char *pre, bool bpe)
     gs_free(&v);
 }
 
+static void clear_all(void)
+{
+    while (n_tokenizers) {
+        gs_tokenizer_destroy(&tokenizers[--n_tokenizers]);
+        gs_meta_destroy(&metas[n_tokenizers]);
+    }
+}
+
 static void make_all(void)
 {
     const struct gs_pretokenizer *family;
 
+    atexit(clear_all);
     for (size_t i = 0; (family = gs_pretokenizer_at(i)); i++) {
         nfc[n_tokenizers] = family->nfc;
         make(family->names, true);
