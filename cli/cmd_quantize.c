@@ -118,6 +118,7 @@ static int run(const struct settings *s)
     struct gs_quantize_options options = {
         .bpw = (double)s->bpw, .recipe = s->recipe, .calib = s->calib.path,
         .n_calib = self ? 0 : s->calib.count, .tokens = s->tokens,
+        .imatrix = s->imatrix,
         .allow_requantize = s->allow_requantize, .overwrite = s->overwrite,
         .resume = s->resume, .dry_run = s->dry_run, .no_eval = s->no_eval,
         .threads = s->threads, .plan = show_plan, .progress = progress};
@@ -147,6 +148,9 @@ static const struct option options[] = {
     {0, "calib", "FILE", "calibration text, or JSONL with a member text; may be repeated; "
      "without it, or as 'self', the model's own samples", &kind_files,
      offsetof(struct settings, calib), 0, 0},
+    {0, "imatrix", "FILE", "an importance matrix (GGUF or legacy) as the diagonal of every "
+     "Hessian; calibration text then only measures", &kind_string,
+     offsetof(struct settings, imatrix), 0, 0},
     {0, "tokens", "N", "tokens of calibration; 0 = 32768 of a text, 4096 of own samples",
      &kind_u64, offsetof(struct settings, tokens), 0, 0},
     {0, "dry-run", NULL, "print the plan and stop", &kind_flag,

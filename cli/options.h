@@ -45,7 +45,7 @@ struct settings {
     bool overwrite;
     /* quantize */
     float bpw;
-    const char *recipe;
+    const char *recipe, *imatrix;
     struct files calib;
     uint64_t tokens;
     bool allow_requantize, resume, dry_run, no_eval;

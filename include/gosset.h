@@ -290,6 +290,7 @@ struct gs_quantize_options {
     const char *recipe;          /* a file, or "key=value,…"; NULL = the default */
     const char *const *calib;    /* texts or JSONL files; none = the model's own samples */
     size_t n_calib;
+    const char *imatrix;         /* an importance matrix of llama.cpp instead; or NULL */
     uint64_t tokens;             /* of calibration; 0 = the recipe's */
     bool allow_requantize;       /* accept a source that is quantized already */
     bool overwrite, resume, dry_run, no_eval;

@@ -85,13 +85,13 @@ static uint64_t layer_bytes(const struct gs_plan *plan)
     uint64_t most = 0, sum = 0;
 
     for (size_t i = 0; i < plan->n_items; i++) {
-        const struct gs_plan_item *item = &plan->items[i], *before = item - 1;
+        const struct gs_plan_item *item = &plan->items[i], *before = i ? item - 1 : NULL;
         uint64_t rows = item->rows, cols = item->cols;
         if (!item->native)
             continue;
-        if (!i || before->il != item->il)
+        if (!before || before->il != item->il)
             sum = 0;
-        if (!i || before->il != item->il || before->input != item->input)
+        if (!before || before->il != item->il || before->input != item->input)
             sum += 8 * cols * cols;
         most = GS_MAX(most, sum + 4 * cols * cols + 4 * rows * cols +
                       gs_plan_scale_bytes(item) + item->codes_bytes);

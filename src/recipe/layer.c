@@ -198,9 +198,28 @@ static int column_squares(const struct gs_work *work, size_t first, size_t end, 
     return rc;
 }
 
+/* An importance matrix's diagonal for the input that items[first] reads: that of any of its
+ * matrices. Ones where there is none, which only the model's own matrices may lack. */
+static int find_diagonal(const struct gs_work *work, size_t first, size_t end, double *h,
+                         struct gs_err *err)
+{
+    const struct gs_plan_item *items = work->plan.items;
+    const double *found = NULL;
+
+    for (size_t i = first; !found && i < end; i++)
+        if (items[i].input == items[first].input && items[i].native)
+            found = work->imatrix.diagonal[items[i].source - gs_store_tensor(work->store, 0)];
+    if (!found && items[first].input < GS_INPUT_HEAD)
+        return gs_fail(err, GS_E_FORMAT, "the importance matrix has no entry for it");
+    for (size_t i = 0; i < items[first].cols; i++)
+        h[i] = found ? found[i] : 1;
+    return GS_OK;
+}
+
 /* The transform of the input that items[first] reads, the rescale folded in. */
 static int make_transform(const struct gs_work *work, size_t first, size_t end,
-                          const struct input *in, struct gs_transform **out, struct gs_err *err)
+                          const double *diagonal_h, struct gs_transform **out,
+                          struct gs_err *err)
 {
     const struct gs_plan_item *item = &work->plan.items[first];
     size_t n = item->cols;
@@ -212,18 +231,43 @@ static int make_transform(const struct gs_work *work, size_t first, size_t end,
 
     if (rc || !item->factor)
         return rc;
-    sums = gs_alloc(2 * n, sizeof *sums);
+    sums = gs_alloc(n, sizeof *sums);
     if (!sums)
         return gs_fail_nomem(err, item->source->name);
-    for (size_t i = 0; i < n; i++)
-        sums[i] = in->h[i * n + i];
-    fit.h_diagonal = sums;
-    fit.w_squares = sums + n;
-    if ((rc = column_squares(work, first, end, sums + n, err)) == 0 &&
+    fit.h_diagonal = diagonal_h;
+    fit.w_squares = sums;
+    if ((rc = column_squares(work, first, end, sums, err)) == 0 &&
         (rc = gs_transform_create(gs_transform_find("diagonal"), n, &fit, &diagonal, err)) == 0)
         rc = gs_transform_fold(*out, diagonal, err);
     gs_transform_destroy(&diagonal);
     gs_free(&sums);
+    return rc;
+}
+
+/* Transform and factor of the input that items[first] reads: from second moments, from their
+ * diagonal alone, or with neither. */
+static int make_ldl(struct gs_work *work, size_t first, size_t end, struct input *in,
+                    struct gs_transform **transform, struct gs_ldl *ldl, struct gs_err *err)
+{
+    size_t block = work->plan.grid->block_cols, n = work->plan.items[first].cols;
+    double damping = work->recipe.damping, *diagonal = gs_alloc(n, sizeof *diagonal);
+    int rc = diagonal ? GS_OK : gs_fail_nomem(err, "second moments");
+
+    for (size_t i = 0; !rc && in->h && i < n; i++)
+        diagonal[i] = in->h[i * n + i];
+    if (!rc && work->imatrix.diagonal)
+        rc = find_diagonal(work, first, end, diagonal, err);
+    if (!rc)
+        rc = make_transform(work, first, end, diagonal, transform, err);
+    if (!rc && in->h) {
+        if (!(rc = gs_transform_hessian(*transform, work->team, in->h, err)))
+            rc = gs_ldl_create(work->team, in->h, n, block, damping, ldl, err);
+    } else if (!rc) {
+        gs_transform_hessian_diagonal(*transform, diagonal);
+        rc = gs_ldl_create_diagonal(work->imatrix.diagonal ? diagonal : NULL, n, block, damping,
+                                    ldl, err);
+    }
+    gs_free(&diagonal);
     return rc;
 }
 
@@ -305,15 +349,10 @@ static int round_input(struct gs_work *work, size_t first, size_t end, struct in
                        struct gs_err *err)
 {
     const struct gs_plan_item *items = work->plan.items;
-    size_t block = work->plan.grid->block_cols, n = items[first].cols;
     struct gs_transform *transform = NULL;
     struct gs_ldl ldl = {0};
-    int rc = make_transform(work, first, end, in, &transform, err);
+    int rc = make_ldl(work, first, end, in, &transform, &ldl, err);
 
-    if (!rc && in->h && !(rc = gs_transform_hessian(transform, work->team, in->h, err)))
-        rc = gs_ldl_create(work->team, in->h, n, block, work->recipe.damping, &ldl, err);
-    else if (!rc)
-        rc = gs_ldl_create_diagonal(NULL, n, block, work->recipe.damping, &ldl, err);
     if (rc)
         rc = gs_err_prefix(err, rc, items[first].source->name);
     for (size_t i = first; !rc && i < end; i++) {

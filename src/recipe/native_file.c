@@ -3,7 +3,7 @@
  *
  *   gosset.recipe                 text of the recipe, every field
  *   gosset.source.hash            of the source's tensors, in the order of the source
- *   gosset.calibration.{name,hash,tokens}
+ *   gosset.calibration.{name,hash,tokens}, or gosset.imatrix.hash
  *   gosset.eval.{tokens,ppl,ref_ppl,kld_mean,kld_p999,top1}   measured against the source
  *
  * Nothing in the file depends on time, machine or threads. */
@@ -141,9 +141,12 @@ static int set_story(const struct gs_work *work, struct gs_meta *meta, struct gs
     gs_free(&recipe);
     if (rc || (rc = gs_meta_set_uint(meta, GS_KEY_VERSION, GS_NATIVE_VERSION, err)) ||
         (rc = gs_meta_set_uint(meta, GS_KEY_SEED, work->recipe.seed, err)) ||
-        (rc = set_hash(meta, "gosset.source.hash", work->source_hash, err)) ||
-        !work->uses_h)
+        (rc = set_hash(meta, "gosset.source.hash", work->source_hash, err)))
         return rc;
+    if (work->imatrix.diagonal)
+        return set_hash(meta, "gosset.imatrix.hash", work->imatrix.hash, err);
+    if (!work->uses_h)
+        return GS_OK;
     if ((rc = gs_meta_set_str(meta, "gosset.calibration.name", str(c->name), err)) ||
         (rc = set_hash(meta, "gosset.calibration.hash", c->hash, err)))
         return rc;

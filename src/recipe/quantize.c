@@ -100,6 +100,11 @@ static int open_source(struct gs_work *work, const char *src, const char *dst,
         (rc = gs_convert_check_output(work->store, dst, o->overwrite, err)) ||
         (rc = gs_team_create(o->threads, &work->team, err)) || (rc = hash_source(work, err)))
         return rc;
+    if (o->imatrix && work->uses_h) {
+        if ((rc = gs_imatrix_open(o->imatrix, work->store, &work->imatrix, err)))
+            return rc;
+        work->uses_h = false;
+    }
     return gs_lm_open(work->store, &work->lm, err);
 }
 
@@ -189,7 +194,8 @@ static int report(struct gs_work *work, struct gs_quantize_result *out, uint64_t
 static uint64_t work_key(const struct gs_work *work)
 {
     char *recipe = gs_recipe_text(&work->recipe);
-    uint64_t facts[2] = {work->source_hash, work->uses_h ? work->calib.hash : 0};
+    uint64_t facts[3] = {work->source_hash, work->uses_h ? work->calib.hash : 0,
+                         work->imatrix.hash};
     uint64_t key = gs_fingerprint(GS_NATIVE_VERSION, facts, sizeof facts);
 
     if (recipe)
@@ -282,6 +288,7 @@ static void work_clear(struct gs_work *work, bool done)
     gs_free(&work->x);
     gs_decoder_destroy(&work->decoder);
     gs_calib_clear(&work->calib);
+    gs_imatrix_clear(&work->imatrix);
     gs_plan_clear(&work->plan);
     gs_tokenizer_destroy(&work->tokenizer);
     gs_lm_close(&work->lm);

@@ -111,7 +111,7 @@ static int set_field(struct gs_recipe *recipe, const char *key, const char *valu
     }
     if (strlen(value) >= GS_RECIPE_NAME || !f->known(value))
         return gs_fail(err, GS_E_ARG, "%s: there is no '%s'", key, value);
-    snprintf(at, GS_RECIPE_NAME, "%s", value);
+    memcpy(at, value, strlen(value) + 1);
     return GS_OK;
 }
 

@@ -11,6 +11,7 @@
 #include "linalg/factor.h"
 #include "model/layers.h"
 #include "recipe/calib.h"
+#include "recipe/imatrix.h"
 #include "recipe/journal.h"
 #include "recipe/plan.h"
 #include "round/round.h"
@@ -48,7 +49,8 @@ struct gs_work {
     struct gs_calib calib;
     struct gs_journal *journal;
     const struct gs_rounder *rounder;
-    bool uses_h;               /* the recipe needs calibration */
+    bool uses_h;               /* the recipe needs second moments from calibration */
+    struct gs_imatrix imatrix; /* their diagonals instead; diagonal NULL = none given */
     uint64_t source_hash;
     struct gs_decoder *decoder;
     struct gs_states states;

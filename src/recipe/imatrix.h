@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ * Importance matrices of llama.cpp: Σ_t x_ti² of the input of each matrix, which is the
+ * diagonal of its Hessian.
+ *
+ *   GGUF      tensors NAME.in_sum2 F32 [cols, 1] and NAME.counts F32 [1, 1]
+ *   legacy    i32 entries; each: i32 bytes, name, i32 calls, i32 cols, f32[cols]; more follows
+ *
+ * Means and sums differ by a factor, which does not matter to a Hessian. */
+#ifndef GS_RECIPE_IMATRIX_H
+#define GS_RECIPE_IMATRIX_H
+
+#include "core/arena.h"
+#include "file/store.h"
+
+struct gs_imatrix {
+    const double **diagonal; /* by tensor of the model; NULL where the file has none */
+    size_t found;            /* how many it has */
+    uint64_t hash;           /* of the file */
+    struct gs_arena arena;
+};
+
+/* Entries that name no matrix of the model are passed over; one of another length, or with a
+ * value that is negative or not finite, is an error, and so is a file without any match. */
+int gs_imatrix_open(const char *path, const struct gs_store *model, struct gs_imatrix *out,
+                    struct gs_err *err) GS_MUST_USE;
+void gs_imatrix_clear(struct gs_imatrix *imatrix);
+
+#endif
