@@ -35,10 +35,13 @@ CLI_CFLAGS := -Iinclude $(LIB_CFLAGS)
 %_avx2.o:   ISA := -mavx2 -mfma -mf16c -mbmi2
 %_avx512.o: ISA := -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl \
                    -mavx512cd -mprefer-vector-width=512
+%_avx512vbmi.o: ISA := -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl \
+                   -mavx512cd -mavx512vbmi -mavx512vbmi2 -mavx512vnni -mgfni \
+                   -mprefer-vector-width=512
 
 SRC := $(sort $(wildcard src/*/*.c))
 ifeq ($(filter x86_64 amd64,$(shell uname -m)),)
-SRC := $(filter-out %_avx2.c %_avx512.c,$(SRC))
+SRC := $(filter-out %_avx2.c %_avx512.c %_avx512vbmi.c,$(SRC))
 endif
 OBJ := $(SRC:%.c=$(B)/%.o)
 CLI := $(sort $(wildcard cli/*.c))

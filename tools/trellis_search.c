@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT
  * Finds trellis codes: the linear map and the table of src/grid/trellis_table.c.
  *
- *   trellis_search WINDOW RATE [TRIES]          prints one row of the table
- *   trellis_search --check WINDOW RATE WEIGHTS  error of the built-in row on fresh weights
+ *   trellis_search WINDOW RATE [EFFORT]      prints one row of the table
  *
- * The search, for L = WINDOW bits and B = RATE bits per 8 weights: random L × q bit matrices;
- * for each, Lloyd's iterations (Viterbi codes of unit-Gaussian weights, then every magnitude
- * becomes the mean of the weights that chose it, rounded to 8 bits); the best is changed
- * column by column, and changes that help stay; a long Lloyd run ends it. All candidates of a
- * stage see the same weights, so that differences are far less noisy than errors. Seeded by
- * (L, B) only: a row comes out the same on every machine, alone or with all others.
+ * For L = WINDOW bits and B = RATE bits per 8 weights:
  *
- * Everything goes through the kernels and the tail-biting tiles that also serve the user. */
+ *   1. random L × q bit matrices, each with a few of Lloyd's rounds (Viterbi codes of unit-
+ *      Gaussian weights, then every magnitude becomes the mean of the weights that chose it,
+ *      in 8 bits); the best few stay,
+ *   2. and are compared on more weights;
+ *   3. one or two columns of the best change at random; changes that help stay;
+ *   4. a long Lloyd run, and the error on fresh weights.
+ *
+ * All candidates of a stage see the same weights, so that differences are far less noisy than
+ * errors; more weights in stages 2 and 3, because the best of many is also the luckiest.
+ * Seeded by (L, B): a row comes out the same alone or with all others. Everything goes
+ * through the kernels and the tail-biting tiles that also serve the user. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +26,20 @@
 #include "kernels/kernels.h"
 #include "kernels/trellis.h"
 
-enum { TILES_MAX = 1024 };
+enum { TILES_MAX = 1024, KEEP_MAX = 16 };
+
+/* How much of everything, by window. */
+struct effort {
+    unsigned window;
+    int random, keep, change;            /* candidates of stages 1, 2, 3 */
+    size_t few_tiles, more_tiles, last_tiles; /* of 256 weights: stage 1, 2 and 3, 4 */
+};
+
+static const struct effort efforts[] = {
+    {8, 300, 12, 400, 32, 256, 1024},
+    {12, 60, 6, 120, 16, 64, 512},
+    {16, 10, 3, 24, 8, 32, 128},
+};
 
 struct candidate {
     struct gs_trellis t;
@@ -149,34 +166,71 @@ static void report(const struct search *s, const char *stage, int i, const struc
     fprintf(stderr, "window %u rate %u: %s %d: %.5f\n", s->window, s->rate, stage, i, c->mse);
 }
 
-/* A candidate for every try: a random matrix, or (`change`) the best with one or two columns
- * changed. */
-static void explore(struct search *s, struct candidate *best, int tries, size_t tiles,
-                    bool change, struct gs_rng *rng)
+/* Stage 1: the best `keep` of random matrices, best first. */
+static void explore(struct search *s, const struct effort *e, struct candidate *best,
+                    struct gs_rng *rng)
 {
     struct candidate c;
-    uint64_t values = UINT64_C(1) << s->index_bits;
 
-    draw(s, rng, tiles);
-    best->mse = 1e9;
-    if (change)
-        lloyd(s, best, tiles, 3, 1e9, rng);
-    for (int i = 0; i < tries; i++) {
-        if (change) {
-            c = *best;
-            for (uint64_t j = 0, n = 1 + gs_rng_below(rng, 2); j < n; j++)
-                c.t.column[gs_rng_below(rng, s->window)] ^=
-                    (uint8_t)(1 + gs_rng_below(rng, values - 1));
-        } else {
-            start(s, &c);
-            for (unsigned j = 0; j < s->window; j++)
-                c.t.column[j] = (uint8_t)gs_rng_below(rng, values);
-        }
-        lloyd(s, &c, tiles, change ? 3 : 5, best->mse, rng);
-        if (c.mse < best->mse) {
-            *best = c;
-            report(s, change ? "changed" : "random", i, best);
-        }
+    draw(s, rng, e->few_tiles);
+    for (int i = 0; i < e->keep; i++)
+        best[i].mse = 1e9;
+    for (int i = 0; i < e->random; i++) {
+        start(s, &c);
+        for (unsigned j = 0; j < s->window; j++)
+            c.t.column[j] = (uint8_t)gs_rng_below(rng, UINT64_C(1) << s->index_bits);
+        lloyd(s, &c, e->few_tiles, 5, best[e->keep - 1].mse, rng);
+        int at = e->keep;
+        while (at > 0 && c.mse < best[at - 1].mse)
+            at--;
+        if (at == e->keep)
+            continue;
+        memmove(best + at + 1, best + at, (size_t)(e->keep - at - 1) * sizeof *best);
+        best[at] = c;
+    }
+    report(s, "random", e->random, &best[0]);
+}
+
+/* Stage 2: the best one to best[0]. */
+static void choose(struct search *s, const struct effort *e, struct candidate *best,
+                   struct gs_rng *rng)
+{
+    int winner = 0;
+
+    draw(s, rng, e->more_tiles);
+    for (int i = 0; i < e->keep; i++) {
+        lloyd(s, &best[i], e->more_tiles, 3, 1e9, rng);
+        if (best[i].mse < best[winner].mse)
+            winner = i;
+    }
+    best[0] = best[winner];
+    report(s, "chosen", winner, &best[0]);
+}
+
+/* Stage 3. A quarter of the weights is enough to refuse most changes. */
+static void climb(struct search *s, const struct effort *e, struct candidate *best,
+                  struct gs_rng *rng)
+{
+    size_t part = e->more_tiles / 4;
+    struct candidate c = *best;
+
+    encode(s, &c, part);
+    double part_mse = c.mse;
+    for (int i = 0; i < e->change; i++) {
+        c = *best;
+        for (uint64_t j = 0, n = 1 + gs_rng_below(rng, 2); j < n; j++)
+            c.t.column[gs_rng_below(rng, s->window)] ^=
+                (uint8_t)(1 + gs_rng_below(rng, (UINT64_C(1) << s->index_bits) - 1));
+        lloyd(s, &c, part, 1, 1e9, rng);
+        if (c.mse > 1.01 * part_mse)
+            continue;
+        lloyd(s, &c, e->more_tiles, 1, 1e9, rng);
+        if (c.mse >= best->mse)
+            continue;
+        *best = c;
+        encode(s, &c, part);
+        part_mse = c.mse;
+        report(s, "changed", i, best);
     }
 }
 
@@ -194,56 +248,69 @@ static void print_row(const struct candidate *c)
     printf("}},\n");
 }
 
+static bool search_create(struct search *s)
+{
+    struct candidate c;
+
+    s->index_bits = choose_index_bits(s->rate);
+    start(s, &c);
+    gs_trellis_prepare(&c.t);
+    s->x = gs_alloc(TILES_MAX * GS_TRELLIS_TILE, sizeof *s->x);
+    s->scaled = gs_alloc(TILES_MAX * GS_TRELLIS_TILE, sizeof *s->x);
+    s->codes = gs_alloc(TILES_MAX, gs_trellis_tile_bytes(&c.t));
+    s->labels = gs_alloc(TILES_MAX, GS_TRELLIS_TILE);
+    s->work = gs_alloc(1, gs_viterbi_work_bytes(&c.t));
+    return s->x && s->scaled && s->codes && s->labels && s->work;
+}
+
+static void search_destroy(struct search *s)
+{
+    gs_free(&s->x);
+    gs_free(&s->scaled);
+    gs_free(&s->codes);
+    gs_free(&s->labels);
+    gs_free(&s->work);
+}
+
 int main(int argc, char **argv)
 {
     struct search s = {0};
-
-    if (argc < 3) {
-        fputs("usage: trellis_search WINDOW RATE [TRIES]\n", stderr);
-        return 2;
-    }
-    s.window = (unsigned)atoi(argv[1]);
-    s.rate = (unsigned)atoi(argv[2]);
-    int tries = argc > 3 ? atoi(argv[3]) : s.window <= 8 ? 600 : s.window <= 12 ? 60 : 6;
-    if (s.window < 8 || s.window > 16 || s.rate < GS_TRELLIS_RATE_MIN ||
-        s.rate > GS_TRELLIS_RATE_MAX || tries < 1) {
-        fputs("trellis_search: window 8 to 16, rate 8 to 40 bits per 8 weights\n", stderr);
-        return 2;
-    }
-    s.index_bits = choose_index_bits(s.rate);
-    struct candidate best;
+    struct candidate best[KEEP_MAX];
+    struct effort e = {0};
     struct gs_rng rng;
-    size_t tiles = s.window <= 8 ? 32 : s.window <= 12 ? 16 : 8;
 
-    start(&s, &best);
-    gs_trellis_prepare(&best.t);
-    s.x = gs_alloc(TILES_MAX * GS_TRELLIS_TILE, sizeof *s.x);
-    s.scaled = gs_alloc(TILES_MAX * GS_TRELLIS_TILE, sizeof *s.x);
-    s.codes = gs_alloc(TILES_MAX, gs_trellis_tile_bytes(&best.t));
-    s.labels = gs_alloc(TILES_MAX, GS_TRELLIS_TILE);
-    s.work = gs_alloc(1, gs_viterbi_work_bytes(&best.t));
-    if (!s.x || !s.scaled || !s.codes || !s.labels || !s.work) {
+    s.window = argc > 2 ? (unsigned)atoi(argv[1]) : 0;
+    s.rate = argc > 2 ? (unsigned)atoi(argv[2]) : 0;
+    for (size_t i = 0; i < GS_COUNT(efforts); i++)
+        if (efforts[i].window == s.window)
+            e = efforts[i];
+    double factor = argc > 3 ? atof(argv[3]) : 1;
+    if (!e.window || s.rate < GS_TRELLIS_RATE_MIN || s.rate > GS_TRELLIS_RATE_MAX ||
+        !(factor > 0 && factor <= 1000)) {
+        fputs("usage: trellis_search WINDOW RATE [EFFORT]\n"
+              "window 8, 12 or 16; rate 8 to 40 bits per 8 weights; effort 1 by default\n",
+              stderr);
+        return 2;
+    }
+    e.random = (int)ceil(e.random * factor);
+    e.change = (int)ceil(e.change * factor);
+    if (!search_create(&s)) {
         fputs("trellis_search: out of memory\n", stderr);
+        search_destroy(&s);
         return 1;
     }
     gs_rng_init(&rng, s.window, s.rate);
-    explore(&s, &best, tries, tiles, false, &rng);
-    explore(&s, &best, tries, tiles, true, &rng);
-    explore(&s, &best, tries / 4, 4 * tiles, true, &rng);
-    /* The table: more weights, and new ones for each round. */
-    tiles = s.window <= 8 ? 512 : s.window <= 12 ? 128 : 32;
-    for (int i = 0; i < 8; i++) {
-        draw(&s, &rng, tiles);
-        lloyd(&s, &best, tiles, 1, 1e9, &rng);
+    explore(&s, &e, best, &rng);
+    choose(&s, &e, best, &rng);
+    climb(&s, &e, best, &rng);
+    for (int i = 0; i < 8; i++) { /* stage 4; new weights for each round */
+        draw(&s, &rng, e.last_tiles / 4);
+        lloyd(&s, best, e.last_tiles / 4, 1, 1e9, &rng);
     }
-    draw(&s, &rng, tiles);
-    encode(&s, &best, tiles);
-    report(&s, "final", 0, &best);
-    print_row(&best);
-    gs_free(&s.x);
-    gs_free(&s.scaled);
-    gs_free(&s.codes);
-    gs_free(&s.labels);
-    gs_free(&s.work);
+    draw(&s, &rng, e.last_tiles);
+    encode(&s, best, e.last_tiles);
+    report(&s, "final", 0, best);
+    print_row(best);
+    search_destroy(&s);
     return 0;
 }

@@ -20,6 +20,7 @@ static const struct gs_kernels *const levels[] = {
 #if defined(__x86_64__)
     &gs_kernels_avx2,
     &gs_kernels_avx512,
+    &gs_kernels_avx512vbmi,
 #endif
 };
 

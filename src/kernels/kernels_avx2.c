@@ -77,5 +77,8 @@ const struct gs_kernels gs_kernels_avx2 = {
     .panel_f32 = gs_panel_f32_avx2,
     .panel_f64 = gs_panel_f64_avx2,
     .fwht_f32 = gs_fwht_f32_avx2,
+    .trellis_decode = gs_trellis_decode_avx2,
+    .trellis_dot = gs_trellis_dot_avx2,
+    .tile_dot = gs_tile_dot_avx2,
     .viterbi = gs_viterbi_avx2,
 };

@@ -8,5 +8,6 @@
 extern const struct gs_kernels gs_kernels_scalar;
 extern const struct gs_kernels gs_kernels_avx2;
 extern const struct gs_kernels gs_kernels_avx512;
+extern const struct gs_kernels gs_kernels_avx512vbmi;
 
 #endif

@@ -75,6 +75,9 @@ void gs_trellis_prepare(struct gs_trellis *t)
         unsigned first = i / 8 * t->rate; /* bit of the group of 8 weights */
         t->bytes[i] = (uint8_t)(first / 8 + i % 8);
         t->shifts[i] = (uint8_t)(first % 8 + t->start[i % 8]);
+        for (unsigned b = 0; b < 4; b++)
+            t->spread[i / 8][4 * (i % 8) + b] = (uint8_t)(t->shifts[i] / 8 + b);
+        t->spread_shift[i / 8][i % 8] = t->shifts[i] % 8;
     }
     prepare_map(t);
 }

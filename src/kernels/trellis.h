@@ -51,6 +51,8 @@ struct gs_trellis {
     uint8_t gain;           /* tag_bits − 1 */
     GS_ALIGNED(64) uint8_t bytes[64];  /* decoders: source byte of byte j of group i, 8i + j */
     GS_ALIGNED(64) uint8_t shifts[64]; /* bit offset of weight 8i + j within those 8 bytes */
+    GS_ALIGNED(32) uint8_t spread[8][32]; /* the same in 32 bits a weight: source bytes … */
+    GS_ALIGNED(32) uint32_t spread_shift[8][8]; /* … and shift of weight 8i + j */
     GS_ALIGNED(64) uint8_t offset[64]; /* 128 + value of index i, or + magnitude if q = 7 */
     uint64_t affine[2];     /* the map for GF2P8AFFINEQB: low, high byte; if q = 7 with index
                                bit 6 moved to bit 7 */

@@ -47,6 +47,12 @@ void gs_trellis_dot_avx2(const struct gs_trellis *t, const uint8_t *codes, size_
 void gs_tile_dot_avx2(const int8_t *values, size_t tiles, const int8_t *x, int32_t y[16]);
 void gs_viterbi_avx2(const struct gs_trellis *t, const float *x, size_t tiles, uint8_t *codes,
                      size_t codes_stride, void *work);
+void gs_trellis_decode_avx512vbmi(const struct gs_trellis *t, const uint8_t *codes,
+                                  size_t tiles, int8_t *values);
+void gs_trellis_dot_avx512vbmi(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
+                               const int8_t *x, int32_t y[16]);
+void gs_tile_dot_avx512vbmi(const int8_t *values, size_t tiles, const int8_t *x,
+                            int32_t y[16]);
 void gs_viterbi_avx512(const struct gs_trellis *t, const float *x, size_t tiles,
                        uint8_t *codes, size_t codes_stride, void *work);
 

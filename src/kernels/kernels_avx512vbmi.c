@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ * The AVX-512 level of Ice Lake, Zen 4 and later: byte permutes (VBMI), byte dot products
+ * (VNNI) and bit matrices (GFNI). */
+#include "core/cpu.h"
+#include "kernels/levels.h"
+#include "kernels/viterbi.h"
+
+const struct gs_kernels gs_kernels_avx512vbmi = {
+    .name = "avx512vbmi",
+    .need = GS_CPU_AVX512 | GS_CPU_VNNI | GS_CPU_VBMI | GS_CPU_GFNI,
+    .trellis_decode = gs_trellis_decode_avx512vbmi,
+    .trellis_dot = gs_trellis_dot_avx512vbmi,
+    .tile_dot = gs_tile_dot_avx512vbmi,
+};
