@@ -120,6 +120,22 @@ static void decoding_gives_what_quantizing_promised(void **state)
     }
 }
 
+static void more_bits_mean_less_error(void **state)
+{
+    (void)state;
+    for (size_t i = 0; gs_grid_at(i); i++) {
+        const struct gs_grid *grid = gs_grid_at(i);
+        double last = 1;
+        for (unsigned rate = grid->rate_min; rate <= grid->rate_max; rate += grid->rate_step) {
+            struct gs_codec *codec = create(grid, rate);
+            assert_true(codec->gaussian_mse < last);
+            assert_true(codec->gaussian_mse > pow(2, -(double)rate / 4)); /* Shannon's bound */
+            last = codec->gaussian_mse;
+            gs_codec_destroy(&codec);
+        }
+    }
+}
+
 static void any_bytes_unpack_and_pack_to_themselves(void **state)
 {
     static uint32_t symbols[256];
@@ -260,6 +276,7 @@ int main(void)
         cmocka_unit_test(grids_are_found_by_name),
         cmocka_unit_test(a_codec_tells_its_exact_bits),
         cmocka_unit_test(decoding_gives_what_quantizing_promised),
+        cmocka_unit_test(more_bits_mean_less_error),
         cmocka_unit_test(any_bytes_unpack_and_pack_to_themselves),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(block_columns_can_come_one_by_one),
