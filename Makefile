@@ -66,6 +66,7 @@ help:
 #: make asan ubsan tsan   rebuild in an own folder with a sanitizer and run the tests
 #: make fuzz T=gguf S=60  fuzz one parser for so many seconds (needs clang)
 #: make gates      layers, headers, symbols, sizes
+#: make tools gen-check   generators of tables; does the committed table come out of its own?
 #: make golden     rewrite tests/golden/results.csv for review
 #: make install PREFIX=/usr/local [DESTDIR=]
 
@@ -105,6 +106,14 @@ $(B)/tests/tools/%: $(B)/tests/tools/%.o $(B)/libgosset.a
 $(B)/tests/fuzz/replay_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay.o $(B)/libgosset.a
 	@echo "LD $@"
 	@$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
+
+$(B)/tools/%: $(B)/tools/%.o $(B)/libgosset.a
+	$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
+
+.PHONY: tools gen-check
+tools: $(B)/tools/trellis_search
+gen-check: $(B)/tools/trellis_search
+	@sh tools/trellis_table.sh $(B)/tools/trellis_search --check
 
 unit: $(UNIT) $(TOOLS) $(B)/gosset
 	@sh tests/run_unit.sh $(B)
