@@ -7,8 +7,8 @@
 #include "terminal.h"
 
 static const struct command *const commands[] = {
-    &command_inspect, &command_convert, &command_quantize, &command_run,
-    &command_chat,    &command_eval,    &command_tokenize,
+    &command_inspect, &command_convert,  &command_quantize, &command_run,
+    &command_chat,    &command_eval,     &command_tokenize, &command_bench,
 };
 
 static void print_help(void)

@@ -43,7 +43,7 @@ struct settings {
     /* convert */
     const char *output, *type;
     bool overwrite;
-    /* quantize */
+    /* quantize; bench */
     float bpw;
     const char *recipe, *imatrix;
     struct files calib;
@@ -53,6 +53,9 @@ struct settings {
     const char *text_file, *ref, *task_file;
     uint32_t chunks;
     uint64_t limit;
+    /* bench */
+    uint32_t window;
+    bool all_rates;
     /* tokenize */
     const char *text, *file, *split;
     bool ids, bos, special;

@@ -241,6 +241,33 @@ GS_API int gs_eval_task(const struct gs_model *model, const char *path, uint64_t
                         const struct gs_eval_options *options, struct gs_task_result *out,
                         struct gs_err *err);
 
+/* ---- grids -------------------------------------------------------------------------------- */
+
+/* Names of the grids that weights can be rounded to; NULL at the end of the list. */
+GS_API const char *gs_grid_name(size_t index);
+
+struct gs_grid_options {
+    uint64_t weights; /* rounded up to a multiple of 65536; 0 = 2^20 */
+    uint64_t seed;
+    int threads;      /* 0 = one a processor */
+    gs_progress_fn progress;
+    void *progress_ctx;
+};
+
+struct gs_grid_result {
+    const char *grid;
+    uint32_t window;  /* bits of a trellis grid's state, else 0 */
+    uint64_t weights;
+    double bpw;       /* bits a weight, everything that the codes need included */
+    double mse;       /* mean squared error */
+    double bound;     /* the least that any code of this rate can reach: 4^-bpw */
+    double cpu_seconds; /* processor time of the search for codes */
+};
+
+/* Rounds weights drawn from a unit Gaussian to a grid at `bpw` bits a weight and measures. */
+GS_API int gs_grid_measure(const char *grid, double bpw, const struct gs_grid_options *options,
+                           struct gs_grid_result *out, struct gs_err *err);
+
 /* ---- converting --------------------------------------------------------------------------- */
 
 struct gs_convert_options {
