@@ -24,12 +24,12 @@ static inline int16_t gs_viterbi_target(const struct gs_trellis *t, float x)
 static inline void gs_viterbi_put(const struct gs_trellis *t, uint8_t *tile, unsigned weight,
                                   unsigned bits)
 {
-    unsigned ring = 32u * t->rate, bit = gs_trellis_new_bits(t, weight);
+    unsigned first = gs_trellis_new_bits(t, weight), byte = first / 8;
+    unsigned next = byte + 1 < 4u * t->rate ? byte + 1 : 0;
 
-    for (unsigned n = t->step[weight % 8]; n > 0; n--, bits >>= 1) {
-        tile[bit / 8] |= (uint8_t)((bits & 1) << bit % 8);
-        bit = bit + 1 < ring ? bit + 1 : 0;
-    }
+    bits <<= first % 8; /* at most 5 bits: two bytes */
+    tile[byte] |= (uint8_t)bits;
+    tile[next] |= (uint8_t)(bits >> 8);
 }
 
 /* The level's functions. */
