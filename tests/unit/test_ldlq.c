@@ -236,7 +236,7 @@ static void test_feedback_beats_nearest(void **state)
             problem_make(&p, grid->name, 16, 144, make_h(144, seed, seed % 2), seed);
             double nearest = problem_run(&p, "nearest", NULL);
             double ldlq = problem_run(&p, "ldlq", NULL);
-            assert_true(ldlq < nearest);
+            assert_true(ldlq < (seed % 2 ? 0.6 : 1.0) * nearest);
             assert_true(ldlq < p.result.energy);
             ratio[seed % 2] += ldlq / nearest / 6;
             problem_clear(&p);
