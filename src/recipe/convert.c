@@ -260,21 +260,23 @@ static int write_tensors(struct conversion *c, struct gs_err *err)
     return rc;
 }
 
-int gs_convert_model(const char *src, const char *dst, const struct gs_convert_options *options,
-                     struct gs_convert_result *out, struct gs_err *err)
+int gs_convert_store(struct gs_store *store, const char *dst,
+                     const struct gs_convert_options *options, struct gs_convert_result *out,
+                     struct gs_err *err)
 {
     static const struct gs_convert_options defaults;
-    struct conversion c = {.options = options ? options : &defaults};
+    struct conversion c = {.store = store, .options = options ? options : &defaults};
     uint64_t bytes = 0;
     int rc;
 
     if ((rc = find_target(c.options->type, &c.target, err)) ||
-        (rc = gs_store_open(src, &c.store, err)) || (rc = check_architecture(c.store, err)) ||
-        (rc = gs_convert_check_output(c.store, dst, c.options->overwrite, err)) ||
-        (rc = make_plan(&c, err)) || (rc = make_meta(&c, err)) || (rc = gs_team_create(c.options->threads, &c.team, err)) ||
+        (rc = check_architecture(store, err)) ||
+        (rc = gs_convert_check_output(store, dst, c.options->overwrite, err)) ||
+        (rc = make_plan(&c, err)) || (rc = make_meta(&c, err)) ||
+        (rc = gs_team_create(c.options->threads, &c.team, err)) ||
         (rc = gs_recoder_create(c.team, &c.recoder, err)))
         goto out;
-    size_t n = gs_store_count(c.store);
+    size_t n = gs_store_count(store);
     if ((rc = gs_gguf_create(dst, c.options->overwrite, c.meta, c.plan, n, &c.writer, err)) ||
         (rc = write_tensors(&c, err)))
         goto out;
@@ -287,6 +289,17 @@ out:
     gs_team_destroy(&c.team);
     gs_meta_destroy(&c.meta);
     gs_free(&c.plan);
-    gs_store_close(&c.store);
+    return rc;
+}
+
+int gs_convert_model(const char *src, const char *dst, const struct gs_convert_options *options,
+                     struct gs_convert_result *out, struct gs_err *err)
+{
+    struct gs_store *store = NULL;
+    int rc = gs_store_open(src, &store, err);
+
+    if (!rc)
+        rc = gs_convert_store(store, dst, options, out, err);
+    gs_store_close(&store);
     return rc;
 }

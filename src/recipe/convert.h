@@ -14,6 +14,12 @@
 int gs_convert_model(const char *src, const char *dst, const struct gs_convert_options *options,
                      struct gs_convert_result *out, struct gs_err *err) GS_MUST_USE;
 
+/* As above, of a store that is open already: a model that was trained or made in memory
+ * (file/fresh.h, file/store_impl.h) becomes a file. Its built tensors are released. */
+int gs_convert_store(struct gs_store *store, const char *dst,
+                     const struct gs_convert_options *options, struct gs_convert_result *out,
+                     struct gs_err *err) GS_MUST_USE;
+
 /* GS_E_ARG if dst is part of what is being read, or exists and is no GGUF file. */
 int gs_convert_check_output(const struct gs_store *store, const char *dst, bool overwrite,
                             struct gs_err *err) GS_MUST_USE;
