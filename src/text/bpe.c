@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Byte-level BPE (Radford et al. 2019, GPT-2). Token texts are written in an alphabet that
- * has one printable character for each of the 256 bytes: a byte that is a printable Latin-1
- * character stands for itself, the n-th of the others is U+0100 + n, so that a space is Ġ.
+ * has one printable character for each of the 256 bytes (letters.h).
  *
  * A merge "Ġt he" becomes an entry (token of Ġt, token of he) -> (rank, token of Ġthe), and
  * words are merged as chains of token ids: no strings are looked up while encoding. */
@@ -13,12 +12,10 @@
 #include "core/hash.h"
 #include "core/log.h"
 #include "text/kind.h"
+#include "text/letters.h"
 #include "text/nfc.h"
 #include "text/pretokenizer.h"
 #include "text/utf8.h"
-
-/* The alphabet ends at U+0143: 256 + the 68 bytes that are not printable. */
-#define ALPHABET_END 324
 
 struct merge {
     int32_t left, right; /* left negative: free */
@@ -34,24 +31,15 @@ struct rules {
     uint64_t multiplier;  /* odd, of merge_hash */
     int32_t byte_token[256];        /* negative: the vocabulary lacks it */
     uint16_t letter[256];           /* code point that stands for a byte */
-    int16_t byte_of[ALPHABET_END];  /* and back; negative: none */
+    int16_t byte_of[GS_LETTERS_END]; /* and back; negative: none */
 };
-
-static bool is_printable(int byte)
-{
-    return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-}
 
 static void make_alphabet(struct rules *r)
 {
-    int next = 256;
-
+    gs_letters(r->letter);
     memset(r->byte_of, -1, sizeof r->byte_of);
-    for (int b = 0; b < 256; b++) {
-        r->letter[b] = (uint16_t)(is_printable(b) ? b : next++);
+    for (int b = 0; b < 256; b++)
         r->byte_of[r->letter[b]] = (int16_t)b;
-    }
-    assert(next == ALPHABET_END);
 }
 
 static void find_byte_tokens(const struct gs_tokenizer *t, struct rules *r)
@@ -323,7 +311,7 @@ static size_t bpe_bytes(const struct gs_tokenizer *t, int32_t token, char *out, 
 
     for (size_t i = 0; i < s.size; i += len) {
         gs_utf8_next(s.data + i, s.size - i, &c, &len);
-        int byte = c < ALPHABET_END ? r->byte_of[c] : -1;
+        int byte = c < GS_LETTERS_END ? r->byte_of[c] : -1;
         const char one = (char)byte, *from = byte >= 0 ? &one : s.data + i;
         for (size_t k = 0; k < (byte >= 0 ? 1 : len); k++, n++)
             if (n < capacity)
