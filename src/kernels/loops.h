@@ -134,4 +134,22 @@ static inline void gs_loop_gelu_erf_f32(const float *x, float *y, size_t n)
         y[i] = gs_gelu_erf(x[i]);
 }
 
+static inline void gs_loop_silu_slope_f32(const float *x, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = gs_silu_slope(x[i]);
+}
+
+static inline void gs_loop_gelu_tanh_slope_f32(const float *x, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = gs_gelu_tanh_slope(x[i]);
+}
+
+static inline void gs_loop_gelu_erf_slope_f32(const float *x, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = gs_gelu_erf_slope(x[i]);
+}
+
 #endif

@@ -41,6 +41,7 @@
 #define GS_GELU_CUBIC 0x1.2444f2p-4f  /* 0.044715 of it */
 
 #define GS_PHI_MAX 20.0f
+#define GS_PHI_DENSITY 0x1.988454p-2f /* 1 / √(2π) */
 #define GS_PHI_SHIFT 2.5f
 #define GS_PHI_C0 0x1.69cee6p-1f
 #define GS_PHI_C1 -0x1.bc19c2p-2f
@@ -89,8 +90,8 @@ static inline float gs_gelu_tanh(float x)
     return x / (1.0f + gs_exp(-u));
 }
 
-/* 0.5 x (1 + erf(x / √2)) */
-static inline float gs_gelu_erf(float x)
+/* 0.5 (1 + erf(x / √2)), and e^(−x²/2) */
+static inline float gs_phi(float x, float *density)
 {
     float a = fabsf(x);
     a = GS_PHI_MAX < a ? GS_PHI_MAX : a;
@@ -110,7 +111,45 @@ static inline float gs_gelu_erf(float x)
     g = fmaf(g, t, GS_PHI_C1);
     g = fmaf(g, t, GS_PHI_C0);
     float below = e * (g * inverse), above = 1.0f - below; /* Φ(−a), Φ(a) */
-    return x * (x < 0.0f ? below : above);
+    *density = e;
+    return x < 0.0f ? below : above;
+}
+
+/* 0.5 x (1 + erf(x / √2)) */
+static inline float gs_gelu_erf(float x)
+{
+    float density;
+
+    return x * gs_phi(x, &density);
+}
+
+/* Derivatives. Far out they are 0 and 1; x is clamped there, so that no infinity meets a
+ * zero. */
+static inline float gs_silu_slope(float x)
+{
+    x = 87.0f < x ? 87.0f : x;
+    x = -87.0f > x ? -87.0f : x;
+    float s = 1.0f / (1.0f + gs_exp(-x));
+    return s * fmaf(x, 1.0f - s, 1.0f);
+}
+
+static inline float gs_gelu_tanh_slope(float x)
+{
+    x = 20.0f < x ? 20.0f : x;
+    x = -20.0f > x ? -20.0f : x;
+    float square = x * x;
+    float u = x * fmaf(GS_GELU_CUBIC, square, GS_GELU_LINEAR);
+    float s = 1.0f / (1.0f + gs_exp(-u));
+    float slope = fmaf(3.0f * GS_GELU_CUBIC, square, GS_GELU_LINEAR);
+    return fmaf(s * (1.0f - s), x * slope, s);
+}
+
+static inline float gs_gelu_erf_slope(float x)
+{
+    float density;
+    float phi = gs_phi(x, &density);
+
+    return fmaf(GS_PHI_DENSITY * density, x, phi);
 }
 
 #endif

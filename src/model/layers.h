@@ -90,6 +90,9 @@ void gs_rope_angles(const struct gs_run *run, const double *freq, size_t n_freq,
 /* Rotates the first 2·n_freq dimensions of each head of x (T, heads, D) in place. */
 void gs_rope_forward(const struct gs_run *run, enum gs_rope_kind kind, const float *table,
                      size_t n_freq, size_t T, size_t heads, size_t D, float *x);
+/* G of the rotated heads becomes that of the heads before. */
+void gs_rope_backward(const struct gs_run *run, enum gs_rope_kind kind, const float *table,
+                      size_t n_freq, size_t T, size_t heads, size_t D, float *G);
 
 /* ---- attention.c ---- */
 

@@ -97,7 +97,7 @@ struct rope {
     const float *table;
     size_t n_freq, heads, D;
     size_t step, apart; /* from one pair to the next, between the two of a pair */
-    float *x;
+    float *x, sign;     /* sign −1 turns back */
 };
 
 static void rotate_tokens(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
@@ -110,7 +110,7 @@ static void rotate_tokens(void *ctx, size_t begin, size_t end, int worker GS_UNU
             float *x = r->x + (t * r->heads + h) * r->D;
             for (size_t i = 0; i < r->n_freq; i++) {
                 float *a = x + i * r->step, *b = a + r->apart;
-                float c = table[2 * i], s = table[2 * i + 1], x0 = *a, x1 = *b;
+                float c = table[2 * i], s = r->sign * table[2 * i + 1], x0 = *a, x1 = *b;
                 *a = x0 * c - x1 * s;
                 *b = x0 * s + x1 * c;
             }
@@ -118,12 +118,26 @@ static void rotate_tokens(void *ctx, size_t begin, size_t end, int worker GS_UNU
     }
 }
 
-void gs_rope_forward(const struct gs_run *run, enum gs_rope_kind kind, const float *table,
-                     size_t n_freq, size_t T, size_t heads, size_t D, float *x)
+static void rotate(const struct gs_run *run, enum gs_rope_kind kind, const float *table,
+                   size_t n_freq, size_t T, size_t heads, size_t D, float sign, float *x)
 {
     bool interleaved = kind == GS_ROPE_INTERLEAVED;
     struct rope r = {.table = table, .n_freq = n_freq, .heads = heads, .D = D,
-                     .step = interleaved ? 2 : 1, .apart = interleaved ? 1 : n_freq, .x = x};
+                     .step = interleaved ? 2 : 1, .apart = interleaved ? 1 : n_freq, .x = x,
+                     .sign = sign};
 
     gs_team_run(run->team, T, 8, rotate_tokens, &r);
+}
+
+void gs_rope_forward(const struct gs_run *run, enum gs_rope_kind kind, const float *table,
+                     size_t n_freq, size_t T, size_t heads, size_t D, float *x)
+{
+    rotate(run, kind, table, n_freq, T, heads, D, 1, x);
+}
+
+/* The transpose of a rotation turns back; the factor on cosine and sine stays. */
+void gs_rope_backward(const struct gs_run *run, enum gs_rope_kind kind, const float *table,
+                      size_t n_freq, size_t T, size_t heads, size_t D, float *G)
+{
+    rotate(run, kind, table, n_freq, T, heads, D, -1, G);
 }

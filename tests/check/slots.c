@@ -142,6 +142,21 @@ static void call_gelu_erf_f32(const struct gs_kernels *k, struct job *job)
     k->gelu_erf_f32(map_input(job), job->out, job->n);
 }
 
+static void call_silu_slope_f32(const struct gs_kernels *k, struct job *job)
+{
+    k->silu_slope_f32(map_input(job), job->out, job->n);
+}
+
+static void call_gelu_tanh_slope_f32(const struct gs_kernels *k, struct job *job)
+{
+    k->gelu_tanh_slope_f32(map_input(job), job->out, job->n);
+}
+
+static void call_gelu_erf_slope_f32(const struct gs_kernels *k, struct job *job)
+{
+    k->gelu_erf_slope_f32(map_input(job), job->out, job->n);
+}
+
 /* k is n; a of 8 rows in x, b in w; the variant has a wider c. */
 static void shape_panel(struct job *job, size_t width, size_t size)
 {
@@ -212,6 +227,15 @@ static const struct slot rows[ROW_COUNT] = {
     [ROW_gelu_erf_f32] = {FIELD(gelu_erf_f32), GS_TYPE_F32, .out_from_x = true,
                           .variants = true, .spread = 8.0f, .shape = shape_map,
                           .call = call_gelu_erf_f32},
+    [ROW_silu_slope_f32] = {FIELD(silu_slope_f32), GS_TYPE_F32, .out_from_x = true,
+                            .variants = true, .spread = 30.0f, .shape = shape_map,
+                            .call = call_silu_slope_f32},
+    [ROW_gelu_tanh_slope_f32] = {FIELD(gelu_tanh_slope_f32), GS_TYPE_F32, .out_from_x = true,
+                                 .variants = true, .spread = 8.0f, .shape = shape_map,
+                                 .call = call_gelu_tanh_slope_f32},
+    [ROW_gelu_erf_slope_f32] = {FIELD(gelu_erf_slope_f32), GS_TYPE_F32, .out_from_x = true,
+                                .variants = true, .spread = 8.0f, .shape = shape_map,
+                                .call = call_gelu_erf_slope_f32},
     [ROW_panel_f32] = {FIELD(panel_f32), GS_TYPE_F32, STORED_ENCODED, .floats_w = true,
                        .variants = true, .shape = shape_panel_f32, .call = call_panel_f32},
     [ROW_panel_f64] = {FIELD(panel_f64), GS_TYPE_F32, STORED_ENCODED, .floats_w = true,

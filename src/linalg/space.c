@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+#include "linalg/space.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "core/alloc.h"
+
+#define TILE ((size_t)GS_MUL_TILE)
+
+/* Floats that a task packs: a few microseconds. */
+#define PACK_FLOATS ((size_t)32 * 1024)
+
+struct gs_mul_space {
+    struct gs_team *team;
+    size_t depth, floats;
+    float *a, *b;
+};
+
+int gs_mul_space_create(struct gs_team *team, size_t depth, size_t floats,
+                        struct gs_mul_space **out, struct gs_err *err)
+{
+    struct gs_mul_space *s = gs_alloc(1, sizeof *s);
+    uint64_t least;
+
+    *out = NULL;
+    if (!s)
+        return gs_fail_nomem(err, "products");
+    s->team = team;
+    s->depth = depth;
+    if (gs_mul_ok(depth, TILE, &least)) {
+        s->floats = GS_MAX(floats, (size_t)least);
+        s->a = gs_alloc(s->floats, sizeof *s->a);
+        s->b = gs_alloc(s->floats, sizeof *s->b);
+    }
+    if (!s->a || !s->b) {
+        gs_mul_space_destroy(&s);
+        return gs_fail_nomem(err, "packed operands of products");
+    }
+    *out = s;
+    return GS_OK;
+}
+
+void gs_mul_space_destroy(struct gs_mul_space **sp)
+{
+    if (!*sp)
+        return;
+    gs_free(&(*sp)->a);
+    gs_free(&(*sp)->b);
+    gs_free(sp);
+}
+
+/* One strip of A times one strip of B. */
+struct job {
+    const struct gs_mul_space *space;
+    struct gs_operand_f32 a, b;
+    size_t m, n, k, tiles_n, c_stride;
+    bool add;
+    float *c;
+};
+
+/* Panels begin … end-1 of A. */
+static void pack_a(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
+{
+    const struct job *job = ctx;
+    size_t row = begin * GS_PANEL_ROWS, rows = GS_MIN(end * GS_PANEL_ROWS, job->m) - row;
+    struct gs_operand_f32 a = {job->a.data + row * job->a.row, job->a.row, job->a.col};
+
+    gs_pack_a_f32(job->space->a + row * job->k, a, rows, job->k, 1);
+}
+
+static void pack_b(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
+{
+    const struct job *job = ctx;
+    size_t col = begin * GS_PANEL_F32, cols = GS_MIN(end * GS_PANEL_F32, job->n) - col;
+    struct gs_operand_f32 b = {job->b.data + col * job->b.col, job->b.row, job->b.col};
+
+    gs_pack_b_f32(job->space->b + col * job->k, b, job->k, cols);
+}
+
+static void pack(const struct job *job, gs_team_fn fn, size_t lines, size_t width)
+{
+    size_t panels = (lines + width - 1) / width;
+    size_t grain = GS_MAX(PACK_FLOATS / (width * job->k + 1), 1u);
+    struct job copy = *job;
+
+    gs_team_run(job->space->team, panels, grain, fn, &copy);
+}
+
+static void multiply(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
+{
+    const struct job *job = ctx;
+    size_t k = job->k;
+
+    for (size_t t = begin; t < end; t++) {
+        size_t i = t / job->tiles_n * TILE, j = t % job->tiles_n * TILE;
+        size_t rows = GS_MIN(TILE, job->m - i), cols = GS_MIN(TILE, job->n - j);
+        float *c = job->c + i * job->c_stride + j;
+        for (size_t r = 0; !job->add && r < rows; r++)
+            memset(c + r * job->c_stride, 0, cols * sizeof *c);
+        gs_mul_panels_f32(rows, cols, k, job->space->a + i * k, GS_PANEL_ROWS * k,
+                          job->space->b + j * k, GS_PANEL_F32 * k, c, job->c_stride);
+    }
+}
+
+void gs_mul_in_space(struct gs_mul_space *space, size_t m, size_t n, size_t k,
+                     struct gs_operand_f32 a, struct gs_operand_f32 b, bool add, float *c,
+                     size_t c_stride)
+{
+    size_t strip = space->floats / GS_MAX(k, 1u) / TILE * TILE;
+    struct job job = {.space = space, .k = k, .add = add, .c_stride = c_stride};
+
+    assert(k <= space->depth);
+    for (size_t j = 0; j < n; j += strip) {
+        job.n = GS_MIN(strip, n - j);
+        job.tiles_n = (job.n + TILE - 1) / TILE;
+        job.b = (struct gs_operand_f32){b.data + j * b.col, b.row, b.col};
+        pack(&job, pack_b, job.n, GS_PANEL_F32);
+        for (size_t i = 0; i < m; i += strip) {
+            job.m = GS_MIN(strip, m - i);
+            job.a = (struct gs_operand_f32){a.data + i * a.row, a.row, a.col};
+            job.c = c + i * c_stride + j;
+            if (j == 0 || m > strip)
+                pack(&job, pack_a, job.m, GS_PANEL_ROWS);
+            gs_team_run(space->team, (job.m + TILE - 1) / TILE * job.tiles_n, 1, multiply,
+                        &job);
+        }
+    }
+}
