@@ -343,6 +343,47 @@ GS_API int gs_quantize(const char *src, const char *dst,
                        const struct gs_quantize_options *options,
                        struct gs_quantize_result *out, struct gs_err *err);
 
+/* ---- training ------------------------------------------------------------------------------ */
+
+struct gs_train_options {
+    const char *init;            /* model to continue; NULL: a new one by config and tokenizer */
+    const char *config;          /* sizes of the new model: a file, or "key=value,…" */
+    const char *tokenizer;       /* a model whose vocabulary to take; NULL: made from the text */
+    const char *const *texts;    /* files to learn from */
+    size_t n_texts;
+    const char *valid;           /* a text to measure the loss on, now and then; or NULL */
+    uint64_t steps;
+    uint32_t ctx;                /* tokens a text; 0 = the smaller of 512 and the model's */
+    uint32_t batch, accumulate;  /* texts a pass, passes a step; 0 = 8, 1 */
+    const char *optimizer;       /* "adamw", "sgd"…; NULL = adamw */
+    const char *schedule;        /* "cosine", "linear", "constant"; NULL = cosine */
+    double lr, least_lr;         /* 0 = 1e-3, a tenth of lr (0 must be given as negative) */
+    double decay, beta1, beta2;  /* negative = 0.1, 0.9, 0.95 */
+    double clip;                 /* largest norm of the gradient; 0 = none, negative = 1 */
+    uint64_t warmup;             /* steps */
+    uint64_t seed;
+    uint64_t checkpoint;         /* steps between checkpoints; 0 = 250 */
+    const char *type;            /* of matrices in the file: "f32", "f16", "bf16"; NULL = f16 */
+    const char *log;             /* JSON lines; NULL = dst.jsonl */
+    bool overwrite, resume;
+    int threads;
+    gs_progress_fn progress;
+    void *progress_ctx;
+};
+
+struct gs_train_result {
+    uint64_t parameters, steps, tokens, text_tokens, text_bytes, file_bytes;
+    double loss;                 /* mean of the last steps (up to 50), nats a token */
+    double valid_loss;           /* NaN without `valid` */
+    double seconds, tokens_per_second;
+};
+
+/* Trains a model on text and writes it to dst. The state of the run is kept in dst.ckpt and,
+ * as a file that can be tried, in dst itself at each checkpoint; a run that was stopped goes
+ * on with `resume` to the same bits. docs/train.md describes it. */
+GS_API int gs_train(const char *dst, const struct gs_train_options *options,
+                    struct gs_train_result *out, struct gs_err *err);
+
 #ifdef __cplusplus
 }
 #endif
