@@ -6,6 +6,6 @@
 #include "options.h"
 
 extern const struct command command_inspect, command_convert, command_run, command_chat,
-    command_eval, command_tokenize, command_quantize, command_bench;
+    command_eval, command_tokenize, command_quantize, command_bench, command_train;
 
 #endif

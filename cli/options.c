@@ -219,7 +219,9 @@ const struct option_group group_sampling = {"Sampling", sampling_options,
 
 void settings_default(struct settings *settings)
 {
-    *settings = (struct settings){.n_predict = -1, .sampling = GS_SAMPLING_DEFAULT};
+    *settings = (struct settings){.n_predict = -1, .sampling = GS_SAMPLING_DEFAULT,
+                                  .lr = 1e-3f, .least_lr = -1, .decay = 0.1f, .beta1 = 0.9f,
+                                  .beta2 = 0.95f, .clip = 1};
 }
 
 /* ---- looking up ---------------------------------------------------------------------- */

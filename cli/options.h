@@ -49,6 +49,12 @@ struct settings {
     struct files calib;
     uint64_t tokens;
     bool allow_requantize, resume, dry_run, no_eval;
+    /* train */
+    const char *init, *config, *tokenizer, *valid, *optimizer, *schedule, *log;
+    struct files texts;
+    uint64_t steps, warmup, checkpoint, seed;
+    uint32_t accumulate;
+    float lr, least_lr, decay, beta1, beta2, clip;
     /* eval */
     const char *text_file, *ref, *task_file;
     uint32_t chunks;
