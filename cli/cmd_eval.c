@@ -120,7 +120,8 @@ static int evaluate(const struct settings *s, struct gs_model *model, struct gs_
                     const char *text, size_t n)
 {
     struct gs_eval_options options = {.ctx = s->ctx, .chunks = s->chunks, .batch = s->batch,
-                                      .threads = s->threads, .progress = progress};
+                                      .threads = s->threads, .exact = s->exact,
+                                      .progress = progress};
     struct gs_eval_result text_result = {0};
     struct gs_task_result task_result = {0};
     struct gs_err err = {0};
@@ -185,6 +186,8 @@ static const struct option options[] = {
      offsetof(struct settings, limit), 0, 0},
     {0, "batch", "N", "most tokens in a forward pass; 0 = 128", &kind_u32,
      offsetof(struct settings, batch), 0, 65536},
+    {0, "exact", NULL, "multiply in f32 instead of 8-bit integers: slower (a reference always is)",
+     &kind_flag, offsetof(struct settings, exact), 0, 0},
 };
 static const struct option_group group = {"Measuring", options, COUNT(options)};
 

@@ -13,7 +13,8 @@ int generation_open(struct generation *g, const struct settings *settings)
 {
     struct gs_session_options options = {.ctx = settings->ctx, .batch = settings->batch,
                                          .threads = settings->threads,
-                                         .kv_f32 = settings->kv_f32, .progress = progress};
+                                         .kv_f32 = settings->kv_f32, .exact = settings->exact,
+                                         .progress = progress};
     struct gs_err err = {0};
 
     *g = (struct generation){.settings = settings, .stream = !settings->json};

@@ -32,7 +32,7 @@ struct settings {
     int threads;
     const char *cpu;
     uint32_t ctx, batch;
-    bool kv_f32;
+    bool kv_f32, exact;
     /* generating */
     struct gs_sampling sampling;
     int64_t n_predict;

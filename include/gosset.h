@@ -143,6 +143,8 @@ struct gs_session_options {
     uint32_t batch;    /* most tokens a forward pass; 0 = 512 */
     int threads;       /* 0 = one a processor */
     bool kv_f32;       /* KV cache in f32 instead of f16 */
+    bool exact;        /* products in f32; by default they take activations as 8-bit integers
+                          where weights are quantized (docs/kernels.md) */
     gs_progress_fn progress; /* after each batch of a call that feeds more than one; or NULL */
     void *progress_ctx;
 };
@@ -204,6 +206,7 @@ struct gs_eval_options {
     uint32_t chunks;   /* at most so many; 0 = all */
     uint32_t batch;    /* tokens a forward pass, does not change results; 0 = 128 */
     int threads;       /* 0 = one a processor */
+    bool exact;        /* as in gs_session_options, for the model; its reference always is */
     gs_progress_fn progress;
     void *progress_ctx;
 };

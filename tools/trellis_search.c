@@ -50,7 +50,7 @@ struct candidate {
 struct search {
     float *x, *scaled; /* [TILES_MAX · 256] targets, the same over unit */
     uint8_t *codes;
-    int8_t *labels;    /* index of each weight as ±(low bits + 1) */
+    uint8_t *labels;   /* 128 ± (low bits of each weight's index + 1) */
     void *work;
     unsigned window, rate, index_bits;
 };
@@ -120,7 +120,7 @@ static void encode(struct search *s, struct candidate *c, size_t tiles)
                           s->work);
     gs_kernels()->trellis_decode(&label, s->codes, tiles, s->labels);
     for (size_t i = 0; i < n; i++) {
-        int l = s->labels[i];
+        int l = s->labels[i] - GS_TRELLIS_BIAS;
         double m = c->unit * c->t.magnitude[abs(l) - 1], d = s->x[i] - (l < 0 ? -m : m);
         sum += d * d;
     }
@@ -135,7 +135,7 @@ static void recentre(struct search *s, struct candidate *c, size_t tiles, struct
     double sum[64] = {0}, count[64] = {0}, mean[64], top = 0;
 
     for (size_t i = 0; i < tiles * GS_TRELLIS_TILE; i++) {
-        int l = s->labels[i];
+        int l = s->labels[i] - GS_TRELLIS_BIAS;
         sum[abs(l) - 1] += l < 0 ? -s->x[i] : s->x[i];
         count[abs(l) - 1]++;
     }

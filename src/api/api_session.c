@@ -62,7 +62,8 @@ static int create_decoder(struct gs_session *s, const struct gs_session_options 
         return rc;
     s->batch = GS_MIN(options->batch ? options->batch : BATCH_DEFAULT, ctx);
     struct gs_decoder_options d = {
-        .ctx = ctx, .batch = s->batch, .kv_f32 = options->kv_f32, .team = s->team};
+        .ctx = ctx, .batch = s->batch, .kv_f32 = options->kv_f32, .exact = options->exact,
+        .team = s->team};
     if ((rc = gs_decoder_create(lm, &d, &s->decoder, err)))
         return rc;
     s->n_vocab = config->n_vocab;

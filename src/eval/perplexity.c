@@ -126,7 +126,7 @@ static int prepare(struct run *run, const struct gs_subject *model, const struct
                    size_t n_tokens, struct gs_err *err)
 {
     const struct gs_eval_options *o = run->options;
-    struct gs_decoder_options decoder = {.ctx = (uint32_t)run->ctx, .team = NULL};
+    struct gs_decoder_options decoder = {.ctx = (uint32_t)run->ctx, .exact = o->exact};
     uint32_t n_train = gs_lm_config(model->lm)->n_ctx_train;
     int rc;
 
@@ -150,6 +150,7 @@ static int prepare(struct run *run, const struct gs_subject *model, const struct
     if ((rc = gs_scorer_init(&run->model, model, &decoder, err)) < 0 || !ref)
         return rc;
     run->has_ref = true;
+    decoder.exact = true; /* a yardstick */
     if ((rc = gs_scorer_init(&run->ref, ref, &decoder, err)) < 0)
         return rc;
     size_t scored = run->ctx - run->ctx / 2 - 1;

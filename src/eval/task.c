@@ -169,7 +169,8 @@ static int survey(struct run *run, struct gs_err *err)
 static int prepare(struct run *run, struct gs_err *err)
 {
     uint32_t n_train = gs_lm_config(run->subject->lm)->n_ctx_train;
-    struct gs_decoder_options decoder = {.ctx = (uint32_t)run->longest};
+    struct gs_decoder_options decoder = {.ctx = (uint32_t)run->longest,
+                                         .exact = run->options->exact};
     int rc;
 
     if (run->longest > n_train)

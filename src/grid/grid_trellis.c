@@ -34,7 +34,7 @@ static const struct gs_trellis_code *find_code(unsigned window, unsigned rate)
 
 static size_t work_bytes(const struct trellis_codec *codec)
 {
-    return codec->batch * (GS_TRELLIS_TILE * (sizeof(float) + sizeof(int8_t)) +
+    return codec->batch * (GS_TRELLIS_TILE * (sizeof(float) + sizeof(uint8_t)) +
                            codec->base.block_bytes) +
            64 + gs_viterbi_work_bytes(&codec->trellis);
 }
@@ -100,8 +100,8 @@ static void trellis_quantize(const struct gs_codec *codec, const float *x, size_
     const struct trellis_codec *c = codec_of(codec);
     size_t across = cols / GS_TRELLIS_COLS, tiles = rows / GS_TRELLIS_ROWS * across;
     float inverse = 1.0f / codec->unit, *targets = work;
-    int8_t *values = (int8_t *)(targets + c->batch * GS_TRELLIS_TILE);
-    uint8_t *found = (uint8_t *)(values + c->batch * GS_TRELLIS_TILE);
+    uint8_t *values = (uint8_t *)(targets + c->batch * GS_TRELLIS_TILE);
+    uint8_t *found = values + c->batch * GS_TRELLIS_TILE;
     size_t used = c->batch * (GS_TRELLIS_TILE * 5 + codec->block_bytes);
     void *search = (char *)work + ((used + 63) & ~(size_t)63);
 
@@ -124,7 +124,7 @@ static void trellis_quantize(const struct gs_codec *codec, const float *x, size_
             float *to = y + tile_at(first + k, across, 16 * y_stride, 16);
             for (unsigned i = 0; i < GS_TRELLIS_TILE; i++)
                 to[place(i, y_stride)] =
-                    (float)values[k * GS_TRELLIS_TILE + i] * codec->unit;
+                    (float)(values[k * GS_TRELLIS_TILE + i] - GS_TRELLIS_BIAS) * codec->unit;
         }
     }
 }
@@ -133,7 +133,7 @@ static void trellis_decode(const struct gs_codec *codec, const uint8_t *codes,
                            size_t codes_stride, size_t rows, size_t cols, float *y,
                            size_t y_stride)
 {
-    int8_t values[GS_TRELLIS_TILE];
+    uint8_t values[GS_TRELLIS_TILE];
 
     for (size_t r = 0; r < rows / GS_TRELLIS_ROWS; r++)
         for (size_t c = 0; c < cols / GS_TRELLIS_COLS; c++) {
@@ -142,7 +142,7 @@ static void trellis_decode(const struct gs_codec *codec, const uint8_t *codes,
                                          codes + r * codes_stride + c * codec->block_bytes, 1,
                                          values);
             for (unsigned i = 0; i < GS_TRELLIS_TILE; i++)
-                to[place(i, y_stride)] = (float)values[i] * codec->unit;
+                to[place(i, y_stride)] = (float)(values[i] - GS_TRELLIS_BIAS) * codec->unit;
         }
 }
 

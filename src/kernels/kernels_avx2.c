@@ -82,6 +82,7 @@ const struct gs_kernels gs_kernels_avx2 = {
     .fwht_f32 = gs_fwht_f32_avx2,
     .trellis_decode = gs_trellis_decode_avx2,
     .trellis_dot = gs_trellis_dot_avx2,
-    .tile_dot = gs_tile_dot_avx2,
+    .int8_quantize = gs_int8_quantize_avx2,
+    .tile_mul = gs_tile_mul_avx2,
     .viterbi = gs_viterbi_avx2,
 };

@@ -10,5 +10,6 @@ const struct gs_kernels gs_kernels_avx512vbmi = {
     .need = GS_CPU_AVX512 | GS_CPU_VNNI | GS_CPU_VBMI | GS_CPU_GFNI,
     .trellis_decode = gs_trellis_decode_avx512vbmi,
     .trellis_dot = gs_trellis_dot_avx512vbmi,
-    .tile_dot = gs_tile_dot_avx512vbmi,
+    .int8_quantize = gs_int8_quantize_avx512vbmi,
+    .tile_mul = gs_tile_mul_avx512vbmi,
 };

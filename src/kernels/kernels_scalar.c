@@ -110,6 +110,7 @@ const struct gs_kernels gs_kernels_scalar = {
     .fwht_f32 = gs_fwht_f32_scalar,
     .trellis_decode = gs_trellis_decode_scalar,
     .trellis_dot = gs_trellis_dot_scalar,
-    .tile_dot = gs_tile_dot_scalar,
+    .int8_quantize = gs_int8_quantize_scalar,
+    .tile_mul = gs_tile_mul_scalar,
     .viterbi = gs_viterbi_scalar,
 };

@@ -26,7 +26,7 @@
 #ifndef GS_KERNELS_TRELLIS_H
 #define GS_KERNELS_TRELLIS_H
 
-#include "core/attr.h"
+#include "kernels/int8.h"
 
 enum {
     GS_TRELLIS_ROWS = 16,
@@ -34,7 +34,8 @@ enum {
     GS_TRELLIS_TILE = 256,     /* weights */
     GS_TRELLIS_RATE_MIN = 8,   /* bits per 8 weights */
     GS_TRELLIS_RATE_MAX = 40,
-    GS_TRELLIS_INDEX_MAX = 7   /* bits of an index */
+    GS_TRELLIS_INDEX_MAX = 7,  /* bits of an index */
+    GS_TRELLIS_BIAS = 128      /* of decoded values: unsigned bytes suit byte products */
 };
 
 struct gs_trellis {
@@ -85,18 +86,15 @@ static inline unsigned gs_trellis_new_bits(const struct gs_trellis *t, unsigned 
 unsigned gs_trellis_index(const struct gs_trellis *t, unsigned state);
 int gs_trellis_value(const struct gs_trellis *t, unsigned state);
 
-/* Values of `tiles` consecutive tiles in the order t above: 256 bytes a tile. */
+/* 128 + value of the weights of `tiles` consecutive tiles in the order t above: 256 bytes a
+ * tile. */
 typedef void (*gs_trellis_decode_fn)(const struct gs_trellis *t, const uint8_t *codes,
-                                     size_t tiles, int8_t *values);
+                                     size_t tiles, uint8_t *values);
 
-/* y[r] = Σ_c value(r, c) · x[c], r < 16, over one row of `tiles` tiles: x has 16 · tiles
- * activations in −127 … 127. Exact: |Σ| stays below 2^31 for up to 8192 tiles. */
+/* y[r] = Σ_c value(r, c) · x[c], r < 16, over one row of `tiles` tiles, for the 16 · tiles
+ * elements of x: the chain of int8.h, from +0. */
 typedef void (*gs_trellis_dot_fn)(const struct gs_trellis *t, const uint8_t *codes,
-                                  size_t tiles, const int8_t *x, int32_t y[16]);
-
-/* The same sums from decoded tiles (decode once, use for many x). */
-typedef void (*gs_tile_dot_fn)(const int8_t *values, size_t tiles, const int8_t *x,
-                               int32_t y[16]);
+                                  size_t tiles, const struct gs_int8 *x, float y[16]);
 
 /* The codes of least squared error, per tile, for x: 256 targets a tile in the order t, in
  * units of one magnitude step. Tile i goes to codes + i · codes_stride. Viterbi's algorithm

@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/viterbi.h"
+#include "kernels/tile_avx2.h"
 
 enum { PADDED = 4 * GS_TRELLIS_RATE_MAX + 16 };
 
@@ -111,7 +111,7 @@ static GS_ALWAYS_INLINE __m256i values_of(const struct decoder *d, const uint8_t
     } while (0)
 
 static GS_ALWAYS_INLINE void decode(const struct decoder *d, const uint8_t *codes, size_t tiles,
-                                    int8_t *values, bool wide, unsigned index_bits)
+                                    uint8_t *values, bool wide, unsigned index_bits)
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     uint8_t padded[PADDED] = {0};
@@ -120,13 +120,14 @@ static GS_ALWAYS_INLINE void decode(const struct decoder *d, const uint8_t *code
         close_ring(d->t, codes, padded);
         for (unsigned i = 0; i < 8; i++, values += 32) {
             __m256i v = values_of(d, padded + i / 2 * d->t->rate, i % 2, wide, index_bits);
+            v = _mm256_xor_si256(v, _mm256_set1_epi8(-128));
             _mm256_storeu_si256((void *)values, _mm256_permutevar8x32_epi32(v, order));
         }
     }
 }
 
 void gs_trellis_decode_avx2(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
-                            int8_t *values)
+                            uint8_t *values)
 {
     struct decoder d = make_decoder(t);
 
@@ -135,60 +136,41 @@ void gs_trellis_decode_avx2(const struct gs_trellis *t, const uint8_t *codes, si
 #undef DECODE
 }
 
-/* Adds value · x, four columns to each 32-bit sum. |value| · ±x: pairs stay within 16 bits,
- * for neither is ever −128. */
-static inline __m256i add_products(__m256i sum, __m256i value, __m256i x)
-{
-    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(value), _mm256_sign_epi8(x, value));
-
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-
-static inline __m256i four(const int8_t *x)
-{
-    int32_t v;
-
-    memcpy(&v, x, sizeof v);
-    return _mm256_set1_epi32(v);
-}
-
 static GS_ALWAYS_INLINE void dot(const struct decoder *d, const uint8_t *codes, size_t tiles,
-                                 const int8_t *x, int32_t y[16], bool wide, unsigned index_bits)
+                                 const struct gs_int8 *x, float y[16], bool wide,
+                                 unsigned index_bits)
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    __m256 total[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    const int8_t *q = x->q;
+    const float *scale = x->scale;
     uint8_t padded[PADDED] = {0};
 
-    for (size_t n = 0; n < tiles; n++, codes += gs_trellis_tile_bytes(d->t)) {
-        close_ring(d->t, codes, padded);
-        for (unsigned c = 0; c < 4; c++, x += 4)
-            for (unsigned h = 0; h < 2; h++)
-                sum[h] = add_products(
-                    sum[h], values_of(d, padded + c * d->t->rate, h, wide, index_bits),
-                    four(x));
+    while (tiles) {
+        __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+        size_t n = GS_MIN(tiles, (size_t)GS_INT8_BLOCK / GS_TRELLIS_COLS);
+        for (tiles -= n; n > 0; n--, codes += gs_trellis_tile_bytes(d->t)) {
+            close_ring(d->t, codes, padded);
+            for (unsigned c = 0; c < 4; c++, q += 4)
+                for (unsigned h = 0; h < 2; h++)
+                    sum[h] = add_products(
+                        sum[h], values_of(d, padded + c * d->t->rate, h, wide, index_bits),
+                        four(q));
+        }
+        __m256 s = _mm256_set1_ps(*scale++);
+        for (unsigned h = 0; h < 2; h++)
+            total[h] = _mm256_fmadd_ps(s, _mm256_cvtepi32_ps(sum[h]), total[h]);
     }
     for (unsigned h = 0; h < 2; h++)
-        _mm256_storeu_si256((void *)(y + 8 * h), _mm256_permutevar8x32_epi32(sum[h], order));
+        _mm256_storeu_ps(y + 8 * h, _mm256_permutevar8x32_ps(total[h], order));
 }
 
 void gs_trellis_dot_avx2(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
-                         const int8_t *x, int32_t y[16])
+                         const struct gs_int8 *x, float y[16])
 {
     struct decoder d = make_decoder(t);
 
 #define DOT(wide, index_bits) dot(&d, codes, tiles, x, y, wide, index_bits)
     FOR_CODE(t, DOT);
 #undef DOT
-}
-
-void gs_tile_dot_avx2(const int8_t *values, size_t tiles, const int8_t *x, int32_t y[16])
-{
-    __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-
-    for (size_t i = 0; i < 4 * tiles; i++, values += 64, x += 4)
-        for (unsigned h = 0; h < 2; h++)
-            sum[h] = add_products(
-                sum[h], _mm256_loadu_si256((const void *)(values + 32 * h)), four(x));
-    _mm256_storeu_si256((void *)y, sum[0]);
-    _mm256_storeu_si256((void *)(y + 8), sum[1]);
 }

@@ -6,9 +6,7 @@
  *       ─ GF2P8AFFINEQB  ─▶ index                          (two maps, xor)
  *       ─ VPERMB         ─▶ 128 + value (of 64 indexes; of 7-bit indexes: + magnitude, negated
  *                           where the index is: 128 − m = −(128 + m) in 8 bits)
- *       ─ VPDPBUSD       ─▶ 16 rows × 4 columns into 16 sums; 128 · Σx goes off at the end
- *
- * Sums wrap in 32 bits on the way, which is exact in the end. */
+ *       ─ VPDPBUSD       ─▶ 16 rows × 4 columns into 16 sums, which began at −128 · Σx */
 #include <immintrin.h>
 
 #include "kernels/viterbi.h"
@@ -69,17 +67,16 @@ static GS_ALWAYS_INLINE __m512i load_chunk(const struct decoder *d, const uint8_
 }
 
 static GS_ALWAYS_INLINE void decode(const struct decoder *d, const uint8_t *codes, size_t tiles,
-                                    size_t rate, int8_t *values, bool wide, bool signs)
+                                    size_t rate, uint8_t *values, bool wide, bool signs)
 {
     for (size_t n = 0; n < tiles; n++, codes += 4 * rate, values += GS_TRELLIS_TILE)
-        for (unsigned c = 0; c < 4; c++) {
-            __m512i v = values_of(d, load_chunk(d, codes, rate, c), wide, signs);
-            _mm512_storeu_si512(values + 64 * c, _mm512_xor_si512(v, _mm512_set1_epi8(-128)));
-        }
+        for (unsigned c = 0; c < 4; c++)
+            _mm512_storeu_si512(values + 64 * c,
+                                values_of(d, load_chunk(d, codes, rate, c), wide, signs));
 }
 
 void gs_trellis_decode_avx512vbmi(const struct gs_trellis *t, const uint8_t *codes,
-                                  size_t tiles, int8_t *values)
+                                  size_t tiles, uint8_t *values)
 {
     struct decoder d = make_decoder(t);
 
@@ -101,43 +98,31 @@ static inline __m512i four(const int8_t *x)
     return _mm512_set1_epi32(v);
 }
 
-/* Σ over 16 activations, added to 4 sums. */
-static inline __m128i add_activations(__m128i sum, const int8_t *x)
-{
-    return _mm_dpbusd_epi32(sum, _mm_set1_epi8(1), _mm_loadu_si128((const void *)x));
-}
-
-/* y = the four sums together − 128 · Σx. */
-static inline void finish(const __m512i acc[4], __m128i x_sum, int32_t y[16])
-{
-    __m512i sum = _mm512_add_epi32(_mm512_add_epi32(acc[0], acc[1]),
-                                   _mm512_add_epi32(acc[2], acc[3]));
-    x_sum = _mm_add_epi32(x_sum, _mm_shuffle_epi32(x_sum, 0x4e));
-    x_sum = _mm_add_epi32(x_sum, _mm_shuffle_epi32(x_sum, 0xb1));
-    __m512i off = _mm512_slli_epi32(_mm512_broadcastd_epi32(x_sum), 7);
-    _mm512_storeu_si512(y, _mm512_sub_epi32(sum, off));
-}
-
 static GS_ALWAYS_INLINE void dot(const struct decoder *d, const uint8_t *codes, size_t tiles,
-                                 size_t rate, const int8_t *x, int32_t y[16], bool wide,
+                                 size_t rate, const struct gs_int8 *x, float y[16], bool wide,
                                  bool signs)
 {
-    __m512i acc[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
-                      _mm512_setzero_si512()};
-    __m128i x_sum = _mm_setzero_si128();
+    __m512 total = _mm512_setzero_ps();
+    const int8_t *q = x->q;
 
-    for (size_t n = 0; n < tiles; n++, codes += 4 * rate, x += GS_TRELLIS_COLS) {
-        x_sum = add_activations(x_sum, x);
-        for (unsigned c = 0; c < 4; c++)
-            acc[c] = _mm512_dpbusd_epi32(
-                acc[c], values_of(d, load_chunk(d, codes, rate, c), wide, signs),
-                four(x + 4 * c));
+    for (size_t b = 0; tiles; b++) {
+        __m512i acc[4] = {_mm512_set1_epi32(-128 * x->sum[b]), _mm512_setzero_si512(),
+                          _mm512_setzero_si512(), _mm512_setzero_si512()};
+        size_t n = GS_MIN(tiles, (size_t)GS_INT8_BLOCK / GS_TRELLIS_COLS);
+        for (tiles -= n; n > 0; n--, codes += 4 * rate, q += GS_TRELLIS_COLS)
+            for (unsigned c = 0; c < 4; c++)
+                acc[c] = _mm512_dpbusd_epi32(
+                    acc[c], values_of(d, load_chunk(d, codes, rate, c), wide, signs),
+                    four(q + 4 * c));
+        __m512i sum = _mm512_add_epi32(_mm512_add_epi32(acc[0], acc[1]),
+                                       _mm512_add_epi32(acc[2], acc[3]));
+        total = _mm512_fmadd_ps(_mm512_set1_ps(x->scale[b]), _mm512_cvtepi32_ps(sum), total);
     }
-    finish(acc, x_sum, y);
+    _mm512_storeu_ps(y, total);
 }
 
 void gs_trellis_dot_avx512vbmi(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
-                               const int8_t *x, int32_t y[16])
+                               const struct gs_int8 *x, float y[16])
 {
     struct decoder d = make_decoder(t);
 
@@ -149,22 +134,4 @@ void gs_trellis_dot_avx512vbmi(const struct gs_trellis *t, const uint8_t *codes,
         dot(&d, codes, tiles, t->rate, x, y, false, true);
     else
         dot(&d, codes, tiles, t->rate, x, y, false, false);
-}
-
-void gs_tile_dot_avx512vbmi(const int8_t *values, size_t tiles, const int8_t *x,
-                            int32_t y[16])
-{
-    __m512i acc[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
-                      _mm512_setzero_si512()};
-    __m512i top = _mm512_set1_epi8(-128);
-    __m128i x_sum = _mm_setzero_si128();
-
-    for (size_t n = 0; n < tiles; n++, values += GS_TRELLIS_TILE, x += GS_TRELLIS_COLS) {
-        x_sum = add_activations(x_sum, x);
-        for (unsigned c = 0; c < 4; c++) {
-            __m512i v = _mm512_xor_si512(_mm512_loadu_si512(values + 64 * c), top);
-            acc[c] = _mm512_dpbusd_epi32(acc[c], v, four(x + 4 * c));
-        }
-    }
-    finish(acc, x_sum, y);
 }

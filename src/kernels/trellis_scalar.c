@@ -15,37 +15,25 @@ static unsigned state_at(const struct gs_trellis *t, const uint8_t *tile, unsign
 }
 
 void gs_trellis_decode_scalar(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
-                              int8_t *values)
+                              uint8_t *values)
 {
-    for (size_t n = 0; n < tiles; n++)
+    for (size_t n = 0; n < tiles; n++, codes += gs_trellis_tile_bytes(t))
         for (unsigned i = 0; i < GS_TRELLIS_TILE; i++)
-            values[n * GS_TRELLIS_TILE + i] = (int8_t)gs_trellis_value(
-                t, state_at(t, codes + n * gs_trellis_tile_bytes(t), i));
-}
-
-void gs_tile_dot_scalar(const int8_t *values, size_t tiles, const int8_t *x, int32_t y[16])
-{
-    for (unsigned r = 0; r < 16; r++)
-        y[r] = 0;
-    for (size_t n = 0; n < tiles; n++)
-        for (unsigned i = 0; i < GS_TRELLIS_TILE; i++) {
-            unsigned row = i / 4 % 16, col = i / 64 * 4 + i % 4;
-            y[row] += values[n * GS_TRELLIS_TILE + i] * x[n * GS_TRELLIS_COLS + col];
-        }
+            *values++ = (uint8_t)(GS_TRELLIS_BIAS + gs_trellis_value(t, state_at(t, codes, i)));
 }
 
 void gs_trellis_dot_scalar(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
-                           const int8_t *x, int32_t y[16])
+                           const struct gs_int8 *x, float y[16])
 {
-    int8_t values[GS_TRELLIS_TILE];
-    int32_t part[16];
+    enum { STEP = GS_INT8_BLOCK / GS_TRELLIS_COLS };
+    uint8_t values[STEP * GS_TRELLIS_TILE];
 
     for (unsigned r = 0; r < 16; r++)
         y[r] = 0;
-    for (size_t n = 0; n < tiles; n++) {
-        gs_trellis_decode_scalar(t, codes + n * gs_trellis_tile_bytes(t), 1, values);
-        gs_tile_dot_scalar(values, 1, x + n * GS_TRELLIS_COLS, part);
-        for (unsigned r = 0; r < 16; r++)
-            y[r] += part[r];
+    for (size_t i = 0; i < tiles; i += STEP) {
+        size_t n = GS_MIN((size_t)STEP, tiles - i);
+        struct gs_int8 block = gs_int8_at(x, 0, i / STEP);
+        gs_trellis_decode_scalar(t, codes + i * gs_trellis_tile_bytes(t), n, values);
+        gs_tile_mul_scalar(values, n, 16, &block, 1, y, 16);
     }
 }

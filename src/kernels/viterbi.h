@@ -32,28 +32,24 @@ static inline void gs_viterbi_put(const struct gs_trellis *t, uint8_t *tile, uns
     tile[next] |= (uint8_t)(bits >> 8);
 }
 
-/* The level's functions. */
-void gs_trellis_decode_scalar(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
-                              int8_t *values);
-void gs_trellis_dot_scalar(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
-                           const int8_t *x, int32_t y[16]);
-void gs_tile_dot_scalar(const int8_t *values, size_t tiles, const int8_t *x, int32_t y[16]);
-void gs_viterbi_scalar(const struct gs_trellis *t, const float *x, size_t tiles,
-                       uint8_t *codes, size_t codes_stride, void *work);
-void gs_trellis_decode_avx2(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
-                            int8_t *values);
-void gs_trellis_dot_avx2(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
-                         const int8_t *x, int32_t y[16]);
-void gs_tile_dot_avx2(const int8_t *values, size_t tiles, const int8_t *x, int32_t y[16]);
-void gs_viterbi_avx2(const struct gs_trellis *t, const float *x, size_t tiles, uint8_t *codes,
-                     size_t codes_stride, void *work);
-void gs_trellis_decode_avx512vbmi(const struct gs_trellis *t, const uint8_t *codes,
-                                  size_t tiles, int8_t *values);
-void gs_trellis_dot_avx512vbmi(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
-                               const int8_t *x, int32_t y[16]);
-void gs_tile_dot_avx512vbmi(const int8_t *values, size_t tiles, const int8_t *x,
-                            int32_t y[16]);
-void gs_viterbi_avx512(const struct gs_trellis *t, const float *x, size_t tiles,
-                       uint8_t *codes, size_t codes_stride, void *work);
+/* The levels' functions. */
+#define GS_TRELLIS_KERNELS(isa)                                                                \
+    void gs_trellis_decode_##isa(const struct gs_trellis *t, const uint8_t *codes,             \
+                                 size_t tiles, uint8_t *values);                               \
+    void gs_trellis_dot_##isa(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,  \
+                              const struct gs_int8 *x, float y[16])
+#define GS_VITERBI_KERNEL(isa)                                                                 \
+    void gs_viterbi_##isa(const struct gs_trellis *t, const float *x, size_t tiles,            \
+                          uint8_t *codes, size_t codes_stride, void *work)
+
+GS_TRELLIS_KERNELS(scalar);
+GS_TRELLIS_KERNELS(avx2);
+GS_TRELLIS_KERNELS(avx512vbmi);
+GS_VITERBI_KERNEL(scalar);
+GS_VITERBI_KERNEL(avx2);
+GS_VITERBI_KERNEL(avx512);
+GS_INT8_KERNELS(scalar);
+GS_INT8_KERNELS(avx2);
+GS_INT8_KERNELS(avx512vbmi);
 
 #endif

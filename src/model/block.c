@@ -16,12 +16,13 @@ static void attention_branch(const struct gs_run *run, const struct gs_config *c
     const float *table = windowed ? act->rope_local : act->rope;
     const struct gs_attention a = {.heads = c->n_head, .window = windowed ? c->window : 0,
                                    .scale = c->attn_scale, .softcap = c->attn_softcap};
+    const struct gs_product qkv[] = {{&w->attn_q, w->attn_q_b, act->q},
+                                     {&w->attn_k, w->attn_k_b, act->k},
+                                     {&w->attn_v, w->attn_v_b, act->v}};
 
     gs_norm_forward(run, norm, act->x, T, c->n_embd, w->attn_norm, w->attn_norm_b, c->norm_eps,
                     act->norm);
-    gs_linear_forward(run, &w->attn_q, w->attn_q_b, act->norm, T, act->q);
-    gs_linear_forward(run, &w->attn_k, w->attn_k_b, act->norm, T, act->k);
-    gs_linear_forward(run, &w->attn_v, w->attn_v_b, act->norm, T, act->v);
+    gs_linears_forward(run, qkv, GS_COUNT(qkv), act->norm, T);
     if (w->attn_q_norm)
         gs_norm_forward(run, norm, act->q, T * c->n_head, c->head_k, w->attn_q_norm, NULL,
                         c->norm_eps, act->q);

@@ -18,7 +18,9 @@ struct gs_decoder {
     struct gs_run run;
     uint32_t ctx, batch, pos;
     size_t last; /* tokens of the last batch */
-    bool native; /* there is room for transformed inputs */
+    bool native; /* there is room for transformed inputs … */
+    bool exact;  /* … in f32 */
+    struct gs_int8 int8;
     void *memory;
     uint64_t kv_bytes, bytes;
     struct gs_kv *kv; /* one a layer */
@@ -98,6 +100,11 @@ static void lay_out(struct gs_decoder *d, bool kv_f32, struct layout *l)
     d->freq = take(l, n_freq, sizeof(double));
     d->freq_local = take(l, n_freq, sizeof(double));
     d->run.mixed = take(l, d->native ? B : 0, sizeof(float) * widest(c));
+    uint64_t blocks = d->native && !d->exact ? B * gs_int8_blocks(widest(c)) : 0;
+    d->int8.q = take(l, blocks, GS_INT8_BLOCK);
+    d->int8.scale = take(l, blocks, sizeof(float));
+    d->int8.sum = take(l, blocks, sizeof(int32_t));
+    d->run.int8 = blocks ? &d->int8 : NULL;
     d->run.scratch_size = scratch_floats(d, c);
     d->run.scratch = take(l, (uint64_t)gs_team_size(d->run.team),
                           sizeof(float) * d->run.scratch_size);
@@ -134,6 +141,7 @@ int gs_decoder_create(struct gs_lm *lm, const struct gs_decoder_options *options
     d->batch = GS_MIN(options->batch, options->ctx);
     d->run.team = options->team;
     d->native = lm->natives || options->native;
+    d->exact = options->exact;
     d->kv = gs_alloc(c->n_layer, sizeof *d->kv);
 
     lay_out(d, options->kv_f32, &count);

@@ -9,8 +9,9 @@ void gs_ffn_forward(const struct gs_run *run, enum gs_activation act,
     size_t n = T * w->ffn_up.rows;
 
     if (w->ffn_gate.data) {
-        gs_linear_forward(run, &w->ffn_gate, w->ffn_gate_b, x, T, hidden);
-        gs_linear_forward(run, &w->ffn_up, w->ffn_up_b, x, T, hidden_up);
+        const struct gs_product both[] = {{&w->ffn_gate, w->ffn_gate_b, hidden},
+                                          {&w->ffn_up, w->ffn_up_b, hidden_up}};
+        gs_linears_forward(run, both, GS_COUNT(both), x, T);
         gs_activation_forward(run, act, hidden_up, hidden, n);
     } else {
         gs_linear_forward(run, &w->ffn_up, w->ffn_up_b, x, T, hidden);

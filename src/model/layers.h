@@ -28,6 +28,8 @@ struct gs_run {
     size_t scratch_size;
     float *mixed;   /* room for the transformed input of a native matrix: tokens of a batch
                        times the widest input; may be NULL without native matrices */
+    const struct gs_int8 *int8; /* room for the same as 8-bit integers: products with native
+                       matrices are then taken in these. NULL: in f32, without rounding x */
     gs_tap_fn tap;  /* or NULL */
     void *tap_ctx;
 };
@@ -45,12 +47,29 @@ static inline float *gs_run_scratch(const struct gs_run *run, int worker)
 /* y (T, rows) = x (T, cols) · Wᵀ + bias (rows; may be NULL). */
 void gs_linear_forward(const struct gs_run *run, const struct gs_matrix *w, const float *bias,
                        const float *x, size_t T, float *y);
+
+/* One of several products with the same input. */
+struct gs_product {
+    const struct gs_matrix *w;
+    const float *bias; /* may be NULL */
+    float *y;          /* (T, rows) */
+};
+
+/* The same for `count` matrices that all read x: what they share is computed once. */
+void gs_linears_forward(const struct gs_run *run, const struct gs_product *products,
+                        size_t count, const float *x, size_t T);
+
 /* Floats of scratch for matrices of at most `cols` columns, native ones with transforms of
  * at most that size included. */
 size_t gs_linear_scratch(size_t cols);
-/* The native path, called by gs_linear_forward (native_linear.c). */
+
+/* The native paths, called by the above: in f32 (native_linear.c), and in 8-bit integers, for
+ * matrices with one transform of their input, if gs_native_has_int8 (native_int8.c). */
 void gs_native_forward(const struct gs_run *run, const struct gs_matrix *w, const float *bias,
                        const float *x, size_t T, float *y);
+bool gs_native_has_int8(const struct gs_native *w);
+void gs_native_int8_forward(const struct gs_run *run, const struct gs_product *products,
+                            size_t count, const float *x, size_t T);
 
 /* ---- norm.c ---- */
 

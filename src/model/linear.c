@@ -78,19 +78,14 @@ size_t gs_linear_scratch(size_t cols)
     return GS_MAX(PANEL_FLOATS, GS_NATIVE_ROWS * cols);
 }
 
-void gs_linear_forward(const struct gs_run *run, const struct gs_matrix *w, const float *bias,
-                       const float *x, size_t T, float *y)
+static void multiply_stored(const struct gs_run *run, const struct gs_product *p,
+                            const float *x, size_t T)
 {
-    struct linear l = {.run = run, .w = w, .bias = bias, .x = x, .y = y, .T = T};
+    const struct gs_matrix *w = p->w;
+    struct linear l = {.run = run, .w = w, .bias = p->bias, .x = x, .y = p->y, .T = T};
     size_t floats = T <= FEW_TOKENS ? SMALL_PANEL_FLOATS : PANEL_FLOATS;
     size_t workers = (size_t)gs_team_size(run->team);
 
-    if (run->tap)
-        run->tap(run->tap_ctx, w, x, T);
-    if (w->native) {
-        gs_native_forward(run, w, bias, x, T, y);
-        return;
-    }
     l.panel = GS_MAX(GS_MIN(floats / w->cols, PANEL_ROWS), 1u);
     /* Several tasks a worker even out their speeds; whole panels but for narrow matrices. */
     size_t grain = T <= FEW_TOKENS ? GS_MAX(w->rows / (4 * workers), l.panel) : l.panel;
@@ -98,4 +93,44 @@ void gs_linear_forward(const struct gs_run *run, const struct gs_matrix *w, cons
         grain = GS_MAX(w->rows / (4 * workers), 1u);
     grain = GS_MAX(grain, GS_TASK_PRODUCTS / (w->cols * T));
     gs_team_run(run->team, w->rows, grain, linear_rows, &l);
+}
+
+/* Of the products from the first on, how many the 8-bit path can take together. */
+static size_t count_int8(const struct gs_run *run, const struct gs_product *p, size_t count)
+{
+    const struct gs_native *first = p->w->native;
+    size_t n = 0;
+
+    while (run->int8 && first && n < count && p[n].w->native &&
+           p[n].w->native->in == first->in && gs_native_has_int8(p[n].w->native))
+        n++;
+    return n;
+}
+
+void gs_linears_forward(const struct gs_run *run, const struct gs_product *products,
+                        size_t count, const float *x, size_t T)
+{
+    for (size_t i = 0; run->tap && i < count; i++)
+        run->tap(run->tap_ctx, products[i].w, x, T);
+    for (size_t i = 0, n; i < count; i += n) {
+        const struct gs_product *p = &products[i];
+        n = count_int8(run, p, count - i);
+        if (n) {
+            gs_native_int8_forward(run, p, n, x, T);
+            continue;
+        }
+        n = 1;
+        if (p->w->native)
+            gs_native_forward(run, p->w, p->bias, x, T, p->y);
+        else
+            multiply_stored(run, p, x, T);
+    }
+}
+
+void gs_linear_forward(const struct gs_run *run, const struct gs_matrix *w, const float *bias,
+                       const float *x, size_t T, float *y)
+{
+    const struct gs_product product = {.w = w, .bias = bias, .y = y};
+
+    gs_linears_forward(run, &product, 1, x, T);
 }

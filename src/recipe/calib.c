@@ -156,7 +156,7 @@ static int sample(struct reader *r, const struct gs_recipe *recipe, struct gs_lm
     const struct gs_sampling params = {.temp = 1, .top_p = 1, .repeat_penalty = 1,
                                        .seed = recipe->seed};
     const struct gs_decoder_options options = {.ctx = (uint32_t)recipe->ctx, .batch = 1,
-                                               .team = team};
+                                               .exact = true, .team = team};
     const struct gs_calib_source *s = r->source;
     uint32_t n_vocab = gs_lm_config(lm)->n_vocab;
     struct voice v = {.ctx = recipe->ctx, .start = gs_tokenizer_bos(r->tokenizer)};

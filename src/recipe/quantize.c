@@ -138,7 +138,8 @@ static int calibrate(struct gs_work *work, struct gs_err *err)
                              &work->calib, err);
     const struct gs_decoder_options decoder = {.ctx = (uint32_t)work->calib.ctx,
                                                .batch = (uint32_t)work->calib.ctx,
-                                               .native = true, .team = work->team};
+                                               .native = true, .exact = true,
+                                               .team = work->team};
     if (rc || !work->uses_h)
         return rc;
     return gs_decoder_create(work->lm, &decoder, &work->decoder, err);

@@ -59,8 +59,10 @@ void shape_trellis_decode(struct job *job);
 void call_trellis_decode(const struct gs_kernels *k, struct job *job);
 void shape_trellis_dot(struct job *job);
 void call_trellis_dot(const struct gs_kernels *k, struct job *job);
-void shape_tile_dot(struct job *job);
-void call_tile_dot(const struct gs_kernels *k, struct job *job);
+void shape_int8_quantize(struct job *job);
+void call_int8_quantize(const struct gs_kernels *k, struct job *job);
+void shape_tile_mul(struct job *job);
+void call_tile_mul(const struct gs_kernels *k, struct job *job);
 void shape_viterbi(struct job *job);
 void call_viterbi(const struct gs_kernels *k, struct job *job);
 

@@ -248,8 +248,11 @@ static const struct slot rows[ROW_COUNT] = {
                             .call = call_trellis_decode},
     [ROW_trellis_dot] = {FIELD(trellis_dot), GS_TYPE_F32, STORED_BYTES, .spread = 100.0f,
                          .shape = shape_trellis_dot, .call = call_trellis_dot},
-    [ROW_tile_dot] = {FIELD(tile_dot), GS_TYPE_F32, STORED_BYTES, .spread = 100.0f,
-                      .shape = shape_tile_dot, .call = call_tile_dot},
+    [ROW_int8_quantize] = {FIELD(int8_quantize), GS_TYPE_F32, .shape = shape_int8_quantize,
+                           .call = call_int8_quantize},
+    [ROW_tile_mul] = {FIELD(tile_mul), GS_TYPE_F32, STORED_BYTES, .spread = 100.0f,
+                      .matrix = true, .variants = true, .shape = shape_tile_mul,
+                      .call = call_tile_mul},
     [ROW_viterbi] = {FIELD(viterbi), GS_TYPE_F32, .out_bytes_exact = true, .spread = 140.0f,
                      .slow = true, .shape = shape_viterbi, .call = call_viterbi},
 };

@@ -32,16 +32,6 @@ static const struct gs_trellis *code_of(const struct job *job, unsigned window_m
     return &t;
 }
 
-/* Values and activations never are −128. */
-static const int8_t *signed_bytes(const void *p, size_t n)
-{
-    int8_t *v = gs_unconst(p);
-
-    for (size_t i = 0; i < n; i++)
-        v[i] = GS_MAX(v[i], -127);
-    return v;
-}
-
 void shape_trellis_decode(struct job *job)
 {
     job->w_bytes = tiles_of(job) * gs_trellis_tile_bytes(code_of(job, 16));
@@ -53,29 +43,90 @@ void call_trellis_decode(const struct gs_kernels *k, struct job *job)
     k->trellis_decode(code_of(job, 16), job->w, tiles_of(job), job->out);
 }
 
+/* Activations for a call: bytes from the job's floats, never −128, with the sums that are
+ * promised; scales from the floats behind them. */
+static struct gs_int8 activations(const struct job *job, size_t n, size_t T)
+{
+    static int32_t sum[1 << 12];
+    struct gs_int8 x = {.stride = (n + 3) / 4 * 4, .blocks = gs_int8_blocks(n), .sum = sum};
+
+    x.q = gs_unconst(job->x);
+    x.scale = (float *)gs_unconst(job->x) + T * x.stride / sizeof(float);
+    memset(sum, 0, T * x.blocks * sizeof *sum);
+    for (size_t t = 0; t < T; t++)
+        for (size_t i = 0; i < n; i++) {
+            int8_t *q = &x.q[t * x.stride + i];
+            *q = GS_MAX(*q, -127);
+            sum[t * x.blocks + i / GS_INT8_BLOCK] += *q;
+        }
+    return x;
+}
+
+static size_t activation_floats(size_t n, size_t T)
+{
+    return T * ((n + 3) / 4 + gs_int8_blocks(n));
+}
+
 void shape_trellis_dot(struct job *job)
 {
     shape_trellis_decode(job);
-    job->x_count = tiles_of(job) * GS_TRELLIS_COLS / sizeof(float);
-    job->out_bytes = 16 * sizeof(int32_t);
+    job->x_count = activation_floats(tiles_of(job) * GS_TRELLIS_COLS, 1);
+    job->out_bytes = 16 * sizeof(float);
 }
 
 void call_trellis_dot(const struct gs_kernels *k, struct job *job)
 {
-    k->trellis_dot(code_of(job, 16), job->w, tiles_of(job),
-                   signed_bytes(job->x, tiles_of(job) * GS_TRELLIS_COLS), job->out);
+    struct gs_int8 x = activations(job, tiles_of(job) * GS_TRELLIS_COLS, 1);
+
+    k->trellis_dot(code_of(job, 16), job->w, tiles_of(job), &x, job->out);
 }
 
-void shape_tile_dot(struct job *job)
+/* Rows of any number; large matrices are cut to fit the fences. */
+static size_t mul_tiles(const struct job *job)
 {
-    shape_trellis_dot(job);
-    job->w_bytes = tiles_of(job) * GS_TRELLIS_TILE;
+    return GS_MIN(job->n / GS_TRELLIS_COLS, 1800 / job->rows);
 }
 
-void call_tile_dot(const struct gs_kernels *k, struct job *job)
+static size_t mul_rows(const struct job *job)
 {
-    k->tile_dot(signed_bytes(job->w, job->w_bytes), tiles_of(job),
-                signed_bytes(job->x, tiles_of(job) * GS_TRELLIS_COLS), job->out);
+    return job->rows * 16 - job->n % 16;
+}
+
+void shape_tile_mul(struct job *job)
+{
+    size_t tiles = mul_tiles(job);
+
+    job->w_bytes = job->rows * tiles * GS_TRELLIS_TILE;
+    job->x_count = activation_floats(tiles * GS_TRELLIS_COLS, job->cols);
+    job->y_stride = mul_rows(job) + (job->variant ? 5 : 0);
+    job->out_bytes = ((job->cols - 1) * job->y_stride + mul_rows(job)) * sizeof(float);
+}
+
+void call_tile_mul(const struct gs_kernels *k, struct job *job)
+{
+    size_t tiles = mul_tiles(job);
+    struct gs_int8 x = activations(job, tiles * GS_TRELLIS_COLS, job->cols);
+    uint8_t *w = gs_unconst(job->w);
+
+    for (size_t i = 0; i < job->w_bytes; i++)
+        w[i] = GS_MAX(w[i], 1); /* 0 would stand for −128 */
+    k->tile_mul(w, tiles, mul_rows(job), &x, job->cols, job->out, job->y_stride);
+}
+
+/* A vector and its scales and sums as one array. */
+void shape_int8_quantize(struct job *job)
+{
+    job->x_count = job->n;
+    job->out_bytes = ((job->n + 3) / 4 + 2 * gs_int8_blocks(job->n)) * sizeof(float);
+}
+
+void call_int8_quantize(const struct gs_kernels *k, struct job *job)
+{
+    float *scale = (float *)job->out + (job->n + 3) / 4;
+    struct gs_int8 out = {.q = job->out, .scale = scale,
+                          .sum = (int32_t *)(void *)(scale + gs_int8_blocks(job->n))};
+
+    k->int8_quantize(job->x, job->n, &out);
 }
 
 /* The definition takes a tenth of a second for a tile of the longest window: one size only. */

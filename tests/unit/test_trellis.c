@@ -43,11 +43,15 @@ static int value_by_hand(const struct gs_trellis *t, const uint8_t *tile, size_t
     return index >= sign ? -m : m;
 }
 
+static int value_of(uint8_t decoded)
+{
+    return decoded - GS_TRELLIS_BIAS;
+}
+
 static void decoding_follows_the_layout(void **state)
 {
     static const char *const names[] = {"trellis8", "trellis12", "trellis16"};
-    uint8_t tile[160];
-    int8_t values[256];
+    uint8_t tile[160], values[256];
     float y[256];
     struct gs_rng rng;
 
@@ -62,9 +66,9 @@ static void decoding_follows_the_layout(void **state)
             gs_kernels()->trellis_decode(codec->trellis, tile, 1, values);
             gs_codec_decode(codec, tile, codec->block_bytes, 16, 16, y, 16);
             for (size_t i = 0; i < 256; i++) {
-                assert_int_equal(values[i], value_by_hand(codec->trellis, tile, i));
+                assert_int_equal(value_of(values[i]), value_by_hand(codec->trellis, tile, i));
                 size_t row = i / 4 % 16, col = i / 64 * 4 + i % 4;
-                assert_true(y[row * 16 + col] == (float)values[i] * codec->unit);
+                assert_true(y[row * 16 + col] == (float)value_of(values[i]) * codec->unit);
             }
             gs_codec_destroy(&codec);
         }
@@ -180,7 +184,7 @@ static void compare_with_reference(const char *name, unsigned rate, size_t tiles
                           .value = gs_alloc(n_states, sizeof(int))};
     float *x = gs_alloc(tiles * 256, sizeof *x);
     uint8_t *codes = gs_alloc(tiles, codec->block_bytes);
-    int8_t *values = gs_alloc(tiles, 256);
+    uint8_t *values = gs_alloc(tiles, 256);
     void *work = gs_alloc(1, gs_viterbi_work_bytes(t));
     struct gs_rng rng;
     double ours = 0, best = 0;
@@ -194,7 +198,7 @@ static void compare_with_reference(const char *name, unsigned rate, size_t tiles
     gs_kernels()->viterbi(t, x, tiles, codes, codec->block_bytes, work);
     gs_kernels()->trellis_decode(t, codes, tiles, values);
     for (size_t i = 0; i < tiles * 256; i++)
-        ours += ((double)x[i] - values[i]) * ((double)x[i] - values[i]);
+        ours += pow((double)x[i] - value_of(values[i]), 2);
     for (size_t i = 0; i < tiles; i++)
         best += reference_error(&r, x + 256 * i);
     /* 16-bit costs lose less than a fifth of a percent, at any rate. */
@@ -224,8 +228,7 @@ static void integer_search_is_as_good_as_double(void **state)
 /* Values that a tile can hold exactly are found again, bit for bit in value. */
 static void exact_targets_are_found(void **state)
 {
-    uint8_t tile[160], found[160];
-    int8_t values[256], again[256];
+    uint8_t tile[160], found[160], values[256], again[256];
     float x[256];
     struct gs_rng rng;
 
@@ -239,7 +242,7 @@ static void exact_targets_are_found(void **state)
             tile[i] = (uint8_t)gs_rng_u64(&rng);
         gs_kernels()->trellis_decode(codec->trellis, tile, 1, values);
         for (size_t i = 0; i < 256; i++)
-            x[i] = values[i];
+            x[i] = (float)value_of(values[i]);
         gs_kernels()->viterbi(codec->trellis, x, 1, found, codec->block_bytes, work);
         gs_kernels()->trellis_decode(codec->trellis, found, 1, again);
         int worst = 0;
@@ -252,41 +255,50 @@ static void exact_targets_are_found(void **state)
     }
 }
 
+/* Both kernels follow the chain of int8.h, with exact sums inside its blocks. */
 static void dots_are_sums_of_products(void **state)
 {
-    enum { TILES = 37 };
-    static uint8_t codes[TILES * 160];
-    static int8_t values[TILES * 256], x[TILES * 16];
+    enum { TILES = 37, N = TILES * 16, BLOCKS = (N + 127) / 128 };
+    static uint8_t codes[TILES * 160], values[TILES * 256];
+    int8_t q[N];
+    float scale[BLOCKS];
+    int32_t sum[BLOCKS] = {0};
+    const struct gs_int8 x = {.q = q, .scale = scale, .sum = sum, .stride = N, .blocks = BLOCKS};
     struct gs_rng rng;
 
     (void)state;
     gs_rng_init(&rng, 9, 0);
     for (unsigned rate = 8; rate <= 40; rate += 3) {
         struct gs_codec *codec = create(rate % 2 ? "trellis8" : "trellis16", rate);
-        int64_t want[16] = {0};
-        int32_t y[16], z[16];
+        float y[16], z[16] = {0}, want[16] = {0};
         for (size_t i = 0; i < sizeof codes; i++)
             codes[i] = (uint8_t)gs_rng_u64(&rng);
-        for (size_t i = 0; i < sizeof x; i++)
-            x[i] = rate == 8 ? 127 : (int8_t)((int)gs_rng_below(&rng, 255) - 127);
-        gs_kernels()->trellis_decode(codec->trellis, codes, TILES, values);
-        for (size_t n = 0; n < TILES; n++)
-            for (size_t i = 0; i < 256; i++)
-                want[i / 4 % 16] += values[256 * n + i] * x[16 * n + i / 64 * 4 + i % 4];
-        gs_kernels()->trellis_dot(codec->trellis, codes, TILES, x, y);
-        gs_kernels()->tile_dot(values, TILES, x, z);
-        for (size_t r = 0; r < 16; r++) {
-            assert_int_equal(y[r], want[r]);
-            assert_int_equal(z[r], want[r]);
+        memset(sum, 0, sizeof sum);
+        for (size_t i = 0; i < N; i++) {
+            q[i] = rate == 8 ? 127 : (int8_t)((int)gs_rng_below(&rng, 255) - 127);
+            sum[i / 128] += q[i];
+            scale[i / 128] = 0.01f * (float)(1 + i / 128);
         }
+        gs_kernels()->trellis_decode(codec->trellis, codes, TILES, values);
+        for (size_t r = 0; r < 16; r++)
+            for (size_t b = 0; b < BLOCKS; b++) {
+                int64_t part = 0;
+                for (size_t c = 128 * b; c < GS_MIN(128 * b + 128, (size_t)N); c++)
+                    part += value_of(values[c / 4 * 64 + 4 * r + c % 4]) * q[c];
+                want[r] = fmaf(scale[b], (float)part, want[r]);
+            }
+        gs_kernels()->trellis_dot(codec->trellis, codes, TILES, &x, y);
+        gs_kernels()->tile_mul(values, TILES, 16, &x, 1, z, 16);
+        assert_memory_equal(y, want, sizeof want);
+        assert_memory_equal(z, want, sizeof want);
         gs_codec_destroy(&codec);
     }
 }
 
 static void a_tensor_may_bring_its_own_table(void **state)
 {
-    int8_t table[64], values[256];
-    uint8_t tile[64] = {1, 2, 3};
+    int8_t table[64];
+    uint8_t tile[64] = {1, 2, 3}, values[256];
     struct gs_codec *codec = NULL;
     struct gs_grid_params params = {.rate = 16, .table = table, .table_unit = 0.5f};
     float y[256];
@@ -301,7 +313,7 @@ static void a_tensor_may_bring_its_own_table(void **state)
     assert_int_equal(codec->trellis->magnitude[5], 10);
     gs_codec_decode(codec, tile, 64, 16, 16, y, 16);
     gs_kernels()->trellis_decode(codec->trellis, tile, 1, values);
-    assert_true(y[0] == 0.5f * values[0]);
+    assert_true(y[0] == 0.5f * (float)value_of(values[0]));
     gs_codec_destroy(&codec);
 }
 

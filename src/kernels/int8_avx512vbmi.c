@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT
+ * 8-bit activations (int8.h). A product keeps up to 4 block rows × 6 vectors of sums in
+ * registers; weights are loaded once for 6 vectors, activations broadcast once for 4 block
+ * rows. VPDPBUSD multiplies 128 + value, so sums begin at −128 · Σ q. */
+#include <immintrin.h>
+#include <math.h>
+
+#include "kernels/viterbi.h"
+
+#define ROWS 4 /* block rows */
+#define COLS 6
+
+static GS_ALWAYS_INLINE __m512 load16(const float *x, size_t at, size_t n)
+{
+    if (at + 16 <= n)
+        return _mm512_loadu_ps(x + at);
+    return at < n ? _mm512_maskz_loadu_ps((__mmask16)((1u << (n - at)) - 1), x + at)
+                  : _mm512_setzero_ps();
+}
+
+/* One block of n ≤ 128, its elements in 8 registers. */
+static GS_ALWAYS_INLINE float quantize_block(const float *x, size_t n, int8_t *q, int32_t *sum)
+{
+    __m512i top = _mm512_setzero_si512(), s = _mm512_setzero_si512();
+    __m512 v[8];
+    uint32_t bits;
+    float largest;
+
+    for (size_t j = 0; j < 8; j++) {
+        v[j] = load16(x, 16 * j, n);
+        top = _mm512_max_epi32(
+            top, _mm512_and_si512(_mm512_castps_si512(v[j]), _mm512_set1_epi32(0x7fffffff)));
+    }
+    bits = (uint32_t)_mm512_reduce_max_epi32(top);
+    __builtin_memcpy(&largest, &bits, sizeof largest);
+    bool finite = bits < 0x7f800000u, counts = finite && largest >= GS_INT8_TINY;
+    __m512 inverse = _mm512_set1_ps(counts ? 127.0f / largest : 0);
+    for (size_t j = 0; j < 8; j++) {
+        __m512i r = _mm512_cvtps_epi32(_mm512_mul_ps(v[j], inverse));
+        if (!finite)
+            r = _mm512_setzero_si512();
+        s = _mm512_add_epi32(s, r);
+        if (16 * j + 16 <= n)
+            _mm_storeu_si128((void *)(q + 16 * j), _mm512_cvtepi32_epi8(r));
+        else if (16 * j < n)
+            _mm_mask_storeu_epi8(q + 16 * j, (__mmask16)((1u << (n - 16 * j)) - 1),
+                                 _mm512_cvtepi32_epi8(r));
+    }
+    *sum = _mm512_reduce_add_epi32(s);
+    return !finite ? NAN : counts ? largest / 127.0f : 0;
+}
+
+void gs_int8_quantize_avx512vbmi(const float *x, size_t n, struct gs_int8 *out)
+{
+    size_t b = 0;
+
+    for (; n >= GS_INT8_BLOCK; n -= GS_INT8_BLOCK, x += GS_INT8_BLOCK, b++)
+        out->scale[b] =
+            quantize_block(x, GS_INT8_BLOCK, out->q + b * GS_INT8_BLOCK, &out->sum[b]);
+    if (n)
+        out->scale[b] = quantize_block(x, n, out->q + b * GS_INT8_BLOCK, &out->sum[b]);
+}
+
+struct product {
+    const uint8_t *w;
+    size_t w_stride; /* bytes of a block row */
+    size_t tiles;
+    __mmask16 last;  /* rows of the last block row */
+    float *y;
+    size_t y_stride;
+};
+
+static inline __m512i four(const int8_t *x)
+{
+    int32_t v;
+
+    __builtin_memcpy(&v, x, sizeof v);
+    return _mm512_set1_epi32(v);
+}
+
+/* All tiles of `rows` block rows times `cols` vectors. */
+static GS_ALWAYS_INLINE void multiply(const struct product *p, const struct gs_int8 *x,
+                                      size_t rows, size_t cols)
+{
+    const size_t step = GS_INT8_BLOCK / GS_TRELLIS_COLS;
+    const uint8_t *w = p->w;
+    const int8_t *q = x->q;
+
+    for (size_t i = 0, b = 0; i < p->tiles; i += step, b++) {
+        __m512i sum[ROWS][COLS];
+        GS_UNROLL for (size_t t = 0; t < cols; t++)
+            GS_UNROLL for (size_t r = 0; r < rows; r++)
+                sum[r][t] = _mm512_set1_epi32(-128 * x->sum[t * x->blocks + b]);
+        for (size_t k = 4 * GS_MIN(step, p->tiles - i); k > 0; k--, w += 64, q += 4) {
+            __m512i v[ROWS];
+            GS_UNROLL for (size_t r = 0; r < rows; r++)
+                v[r] = _mm512_loadu_si512(w + r * p->w_stride);
+            GS_UNROLL for (size_t t = 0; t < cols; t++) {
+                __m512i a = four(q + t * x->stride);
+                GS_UNROLL for (size_t r = 0; r < rows; r++)
+                    sum[r][t] = _mm512_dpbusd_epi32(sum[r][t], v[r], a);
+            }
+        }
+        GS_UNROLL for (size_t t = 0; t < cols; t++) {
+            __m512 scale = _mm512_set1_ps(x->scale[t * x->blocks + b]);
+            GS_UNROLL for (size_t r = 0; r < rows; r++) {
+                float *y = p->y + t * p->y_stride + 16 * r;
+                __mmask16 mask = r + 1 == rows ? p->last : 0xffff;
+                __m512 old = _mm512_maskz_loadu_ps(mask, y);
+                __m512 part = _mm512_cvtepi32_ps(sum[r][t]);
+                _mm512_mask_storeu_ps(y, mask, _mm512_fmadd_ps(scale, part, old));
+            }
+        }
+    }
+}
+
+#define SHAPE(rows, cols)                                                                      \
+    static void multiply_##rows##_##cols(const struct product *p, const struct gs_int8 *x)     \
+    {                                                                                          \
+        multiply(p, x, rows, cols);                                                            \
+    }
+#define SHAPES(rows) SHAPE(rows, 1) SHAPE(rows, 2) SHAPE(rows, 3) SHAPE(rows, 4) \
+    SHAPE(rows, 5) SHAPE(rows, 6)
+#define NAMES(rows) {multiply_##rows##_1, multiply_##rows##_2, multiply_##rows##_3, \
+    multiply_##rows##_4, multiply_##rows##_5, multiply_##rows##_6}
+SHAPES(1)
+SHAPES(4)
+
+typedef void (*multiply_fn)(const struct product *p, const struct gs_int8 *x);
+
+static const multiply_fn one_row[COLS] = NAMES(1), all_rows[COLS] = NAMES(4);
+
+void gs_tile_mul_avx512vbmi(const uint8_t *w, size_t tiles, size_t rows,
+                            const struct gs_int8 *x, size_t T, float *y, size_t y_stride)
+{
+    struct product p = {.w_stride = tiles * GS_TRELLIS_TILE, .tiles = tiles,
+                        .y_stride = y_stride};
+
+    for (size_t t = 0; t < T; t += COLS) {
+        size_t cols = GS_MIN((size_t)COLS, T - t);
+        struct gs_int8 v = gs_int8_at(x, t, 0);
+        for (size_t r = 0, n; r < rows; r += 16 * n) {
+            n = rows - r > 16 * (ROWS - 1) ? ROWS : 1;
+            size_t last = GS_MIN(rows - r - 16 * (n - 1), (size_t)16);
+            p.w = w + r / 16 * p.w_stride;
+            p.last = (__mmask16)((1u << last) - 1);
+            p.y = y + t * y_stride + r;
+            (n == ROWS ? all_rows : one_row)[cols - 1](&p, &v);
+        }
+    }
+}
