@@ -67,6 +67,11 @@ typedef void (*gs_panel_f32_fn)(const float *a, const float *b, size_t k, float 
 typedef void (*gs_panel_f64_fn)(const double *a, const double *b, size_t k, double *c,
                                 size_t c_stride);
 
+/* A panel of a row-major matrix: dst[p·width + i] = src[i·stride + p] for p < k and i < lines;
+ * lines ≤ width, the rest of dst is left alone. */
+typedef void (*gs_transpose_f32_fn)(const float *src, size_t stride, size_t lines, size_t k,
+                                    size_t width, float *dst);
+
 /* Walsh–Hadamard transform in place, natural (Sylvester) order, n a power of two:
  *     for h = 1, 2, … n/2:  (x[i], x[i + h]) = (x[i] + x[i + h], x[i] − x[i + h])
  * for every i without the bit h; then every element times `scale`. */

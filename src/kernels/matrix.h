@@ -10,6 +10,8 @@
                             size_t c_stride);                                                  \
     void gs_panel_f64_##isa(const double *a, const double *b, size_t k, double *c,             \
                             size_t c_stride);                                                  \
+    void gs_transpose_f32_##isa(const float *src, size_t stride, size_t lines, size_t k,       \
+                                size_t width, float *dst);                                     \
     void gs_fwht_f32_##isa(float *x, size_t n, float scale)
 
 GS_MATRIX_KERNELS(scalar);

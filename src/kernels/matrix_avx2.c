@@ -65,6 +65,42 @@ void gs_panel_f64_avx2(const double *a, const double *b, size_t k, double *c, si
             panel_f64_4x8(a + i, b + j, k, c + i * c_stride + j, c_stride);
 }
 
+/* 8 lines of 8 numbers: pairs of lines are interleaved, then pairs of pairs, then halves. */
+static void transpose_8x8(const float *src, size_t stride, size_t width, float *dst)
+{
+    __m256 r[8], t[8];
+
+    for (size_t i = 0; i < 8; i++)
+        r[i] = _mm256_loadu_ps(src + i * stride);
+    for (size_t i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (size_t i = 0; i < 8; i += 4) {
+        r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        _mm256_storeu_ps(dst + i * width, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
+        _mm256_storeu_ps(dst + (i + 4) * width, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
+    }
+}
+
+void gs_transpose_f32_avx2(const float *src, size_t stride, size_t lines, size_t k,
+                           size_t width, float *dst)
+{
+    size_t whole_lines = lines / 8 * 8, whole = k / 8 * 8;
+
+    for (size_t i = 0; i < whole_lines; i += 8)
+        for (size_t p = 0; p < whole; p += 8)
+            transpose_8x8(src + i * stride + p, stride, width, dst + p * width + i);
+    for (size_t p = 0; p < k; p++)
+        for (size_t i = p < whole ? whole_lines : 0; i < lines; i++)
+            dst[p * width + i] = src[i * stride + p];
+}
+
 /* Stages h = 1, 2, 4 inside a register: each lane adds its partner to plus or minus
  * itself, minus where its index has the bit h. */
 static __m256 fwht_lanes(__m256 v)

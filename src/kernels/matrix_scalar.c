@@ -26,6 +26,14 @@ void gs_panel_f64_scalar(const double *a, const double *b, size_t k, double *c,
             }
 }
 
+void gs_transpose_f32_scalar(const float *src, size_t stride, size_t lines, size_t k,
+                             size_t width, float *dst)
+{
+    for (size_t p = 0; p < k; p++)
+        for (size_t i = 0; i < lines; i++)
+            dst[p * width + i] = src[i * stride + p];
+}
+
 void gs_fwht_f32_scalar(float *x, size_t n, float scale)
 {
     for (size_t h = 1; h < n; h *= 2)

@@ -15,6 +15,7 @@
 #define OPERAND struct gs_operand_f32
 #define PANEL GS_PANEL_F32
 #define PANEL_MUL panel_f32
+#define TRANSPOSE transpose_f32
 #define PACK_A gs_pack_a_f32
 #define PACK_B gs_pack_b_f32
 #define MUL_PANELS gs_mul_panels_f32

@@ -188,6 +188,22 @@ static void call_panel_f64(const struct gs_kernels *k, struct job *job)
     k->panel_f64((const void *)job->x, job->w, job->n, job->out, job->y_stride);
 }
 
+/* A panel of 8, or of 32 for the variant, from lines of n numbers; some lines are missing
+ * where n is odd. */
+static void shape_transpose_f32(struct job *job)
+{
+    job->cols = job->variant ? GS_PANEL_F32 : GS_PANEL_ROWS;
+    job->rows = job->cols - (job->n % 2 ? 3 : 0);
+    job->w_stride = job->n + (job->variant ? 3 : 0);
+    job->x_count = (job->rows - 1) * job->w_stride + job->n;
+    job->out_bytes = job->n * job->cols * sizeof(float);
+}
+
+static void call_transpose_f32(const struct gs_kernels *k, struct job *job)
+{
+    k->transpose_f32(job->x, job->w_stride, job->rows, job->n, job->cols, job->out);
+}
+
 static void call_fwht_f32(const struct gs_kernels *k, struct job *job)
 {
     k->fwht_f32(job->out, job->n, job->a);
@@ -241,6 +257,8 @@ static const struct slot rows[ROW_COUNT] = {
     [ROW_panel_f64] = {FIELD(panel_f64), GS_TYPE_F32, STORED_ENCODED, .floats_w = true,
                        .doubles = true, .variants = true, .shape = shape_panel_f64,
                        .call = call_panel_f64},
+    [ROW_transpose_f32] = {FIELD(transpose_f32), GS_TYPE_F32, .variants = true,
+                           .shape = shape_transpose_f32, .call = call_transpose_f32},
     [ROW_fwht_f32] = {FIELD(fwht_f32), GS_TYPE_F32, .out_from_x = true, .powers = true,
                       .shape = shape_map, .call = call_fwht_f32},
     [ROW_trellis_decode] = {FIELD(trellis_decode), GS_TYPE_F32, STORED_BYTES,
