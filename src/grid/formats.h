@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ * The block types that are compiled in, one line each, and one in the list of format.c; and
+ * the sets of points that families share. Private to src/grid. */
+#ifndef GS_GRID_FORMATS_H
+#define GS_GRID_FORMATS_H
+
+#include "grid/format.h"
+
+extern const struct gs_format gs_format_q8_0, gs_format_q5_0, gs_format_q5_1, gs_format_q4_0,
+    gs_format_q4_1, gs_format_q2_0, gs_format_q1_0;
+extern const struct gs_format gs_format_q6_k, gs_format_q5_k, gs_format_q4_k, gs_format_q3_k,
+    gs_format_q2_k, gs_format_tq1_0, gs_format_tq2_0;
+extern const struct gs_format gs_format_iq4_nl, gs_format_iq4_xs, gs_format_mxfp4,
+    gs_format_nvfp4;
+extern const struct gs_format gs_format_iq3_s, gs_format_iq3_xxs, gs_format_iq2_s,
+    gs_format_iq2_xs, gs_format_iq2_xxs, gs_format_iq1_m, gs_format_iq1_s;
+
+/* Codes of one weight: `n` levels at distance 1 from `low` on, or those of a table. */
+struct gs_levels {
+    unsigned n;
+    const float *table; /* ascending; NULL: equal distances */
+    const float *middle; /* (n − 1) between them */
+};
+
+float gs_levels_nearest(const struct gs_points *points, struct gs_run run, size_t n,
+                        const float *x, const float *h, float *v, uint32_t *codes);
+float gs_steps_nearest(const struct gs_points *points, struct gs_run run, size_t n,
+                       const float *x, const float *h, float *v, uint32_t *codes);
+double gs_levels_feedback(const struct gs_points *points, struct gs_run run, size_t first,
+                          size_t n, const struct gs_feedback *f, float *y, uint32_t *codes);
+double gs_steps_feedback(const struct gs_points *points, struct gs_run run, size_t first,
+                         size_t n, const struct gs_feedback *f, float *y, uint32_t *codes);
+void gs_levels_value(const struct gs_points *points, unsigned variant, uint32_t code, float *v);
+void gs_steps_value(const struct gs_points *points, unsigned variant, uint32_t code, float *v);
+
+/* Points of n equal steps from `from` on. */
+#define GS_STEPS(from, count)                                                                  \
+    {                                                                                          \
+        .dim = 1, .variants = 1, .steps = (count), .low = (from),                              \
+        .high = (from) + (count) - 1, .nearest = gs_steps_nearest,                             \
+        .feedback = gs_steps_feedback, .value = gs_steps_value                                 \
+    }
+
+/* Points of a table of levels. */
+#define GS_LEVELS(levels, from, to)                                                            \
+    {                                                                                          \
+        .dim = 1, .variants = 1, .steps = GS_COUNT(levels##_table), .low = (from),             \
+        .high = (to), .data = &(levels), .nearest = gs_levels_nearest,                         \
+        .feedback = gs_levels_feedback, .value = gs_levels_value                               \
+    }
+
+/* 1 / a; 0 where that is no number, so that all weights go to the point nearest to 0. */
+static inline float gs_run_inverse(struct gs_run run)
+{
+    return run.a > 1e-30f || run.a < -1e-30f ? 1 / run.a : 0;
+}
+
+/* Low nibbles first half, high nibbles second half of `bytes` bytes. */
+static inline void gs_put_halves(const uint32_t *codes, size_t bytes, uint8_t *dst)
+{
+    for (size_t j = 0; j < bytes; j++)
+        dst[j] = (uint8_t)((codes[j] & 15) | (codes[bytes + j] & 15) << 4);
+}
+
+void gs_put_f16(float v, uint8_t dst[2]);
+
+static inline void gs_put_u16(unsigned v, uint8_t dst[2])
+{
+    dst[0] = (uint8_t)v;
+    dst[1] = (uint8_t)(v >> 8);
+}
+
+static inline void gs_put_u32(uint32_t v, uint8_t dst[4])
+{
+    gs_put_u16(v & 0xffff, dst);
+    gs_put_u16(v >> 16, dst + 2);
+}
+
+#endif
