@@ -5,6 +5,7 @@
 
 #include "train/optimizer.h"
 
-extern const struct gs_optimizer_kind gs_optimizer_adamw, gs_optimizer_sgd;
+extern const struct gs_optimizer_kind gs_optimizer_adamw, gs_optimizer_adamw8,
+    gs_optimizer_adamw4, gs_optimizer_sgd;
 
 #endif

@@ -19,6 +19,8 @@ struct gs_optimizer {
 
 static const struct gs_optimizer_kind *const kinds[] = {
     &gs_optimizer_adamw,
+    &gs_optimizer_adamw8,
+    &gs_optimizer_adamw4,
     &gs_optimizer_sgd,
 };
 
