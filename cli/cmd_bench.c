@@ -1,145 +1,86 @@
 /* SPDX-License-Identifier: MIT
  * gosset bench: measures parts of gosset by themselves. */
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "bench.h"
 #include "commands.h"
-#include "output.h"
-#include "terminal.h"
 
-static void print_head(void)
-{
-    printf("%-10s %7s %12s %10s %8s %12s\n", "grid", "bpw", "mse", "bound", "gap dB",
-           "Mweights/s");
-}
-
-static double weights_per_second(const struct gs_grid_result *r)
-{
-    return r->cpu_seconds > 0 ? (double)r->weights / r->cpu_seconds : 0;
-}
-
-static void print_row(const struct gs_grid_result *r)
-{
-    printf("%-10s %7.3f %12.6f %10.6f %8.3f %12.3f\n", r->grid, r->bpw, r->mse, r->bound,
-           10 * log10(r->mse / r->bound), weights_per_second(r) / 1e6);
-}
-
-static json_t *row_json(const struct gs_grid_result *r)
-{
-    json_t *row = json_object();
-
-    json_put(row, "grid", json_string(r->grid));
-    json_put(row, "window", json_count(r->window));
-    json_put(row, "bpw", json_number(r->bpw));
-    json_put(row, "mse", json_number(r->mse));
-    json_put(row, "bound", json_number(r->bound));
-    json_put(row, "weights", json_count(r->weights));
-    json_put(row, "weights_per_cpu_second", json_number(weights_per_second(r)));
-    return row;
-}
-
-/* The grids to measure: of the window that was asked for, or all that have a window. */
-static const char *next_grid(const struct settings *s, size_t *i)
-{
-    char wanted[32];
+static const struct {
     const char *name;
-
-    snprintf(wanted, sizeof wanted, "trellis%u", (unsigned)s->window);
-    while ((name = gs_grid_name((*i)++)))
-        if (s->window ? !strcmp(name, wanted) : !strncmp(name, "trellis", 7))
-            return name;
-    return NULL;
-}
-
-/* The rates, in 1/8 bits a weight: 0 at the end. */
-static int next_rate(const struct settings *s, int rate)
-{
-    if (s->bpw > 0)
-        return rate ? 0 : (int)lroundf(8 * s->bpw);
-    if (s->all_rates)
-        return rate == 40 ? 0 : rate ? rate + 1 : 8;
-    return rate == 32 ? 0 : rate + 8;
-}
-
-static int bench_grid(const struct settings *s, const char *name, int rate, json_t *list)
-{
-    struct gs_grid_options options = {.seed = s->sampling.seed, .threads = s->threads,
-                                      .weights = s->limit, .progress = progress};
-    struct gs_grid_result result;
-    struct gs_err err = {0};
-    int rc = gs_grid_measure(name, rate / 8.0, &options, &result, &err);
-
-    progress_clear();
-    if (rc)
-        return failure(&err);
-    if (s->json) {
-        json_add(list, row_json(&result));
-        return EXIT_OK;
-    }
-    print_row(&result);
-    return flush_output() ? EXIT_OK : EXIT_FAILED;
-}
+    int n_arguments;
+    int (*run)(const struct settings *s);
+} subjects[] = {
+    {"grid", 1, bench_grids},
+    {"stream", 1, bench_stream},
+    {"kernels", 1, bench_kernels},
+    {"model", 2, bench_model},
+};
 
 static int run(const struct settings *s)
 {
-    json_t *list = NULL;
-    const char *name;
-    size_t i = 0, found = 0;
-    int code = EXIT_OK;
-
-    if (strcmp(s->argument[0], "grid"))
-        return usage_error("bench", "what to measure: grid, not '%s'", s->argument[0]);
-    if (s->bpw > 0 && s->all_rates)
-        return usage_error("bench", "give --bpw or --all, one of them");
-    if (8 * s->bpw != floorf(8 * s->bpw))
-        return usage_error("bench", "option --bpw: %g is not a multiple of 1/8",
-                           (double)s->bpw);
-    if (s->json)
-        list = json_array();
-    else
-        print_head();
-    while (!code && (name = next_grid(s, &i))) {
-        found++;
-        for (int rate = 0; !code && (rate = next_rate(s, rate));)
-            code = bench_grid(s, name, rate, list);
+    for (size_t i = 0; i < COUNT(subjects); i++) {
+        if (strcmp(s->argument[0], subjects[i].name))
+            continue;
+        if (s->n_arguments < subjects[i].n_arguments)
+            return usage_error("bench", "missing argument: MODEL");
+        if (s->n_arguments > subjects[i].n_arguments)
+            return usage_error("bench", "unexpected argument '%s'", s->argument[1]);
+        return subjects[i].run(s);
     }
-    if (!code && !found)
-        code = usage_error("bench", "option --window: no grid has a window of %u bits",
-                           (unsigned)s->window);
-    if (!s->json || code) {
-        json_decref(list);
-        return code;
-    }
-    json_t *root = json_object();
-    json_put(root, "grids", list);
-    return print_json(root);
+    return usage_error("bench", "what to measure: grid, stream, kernels or model, not '%s'",
+                       s->argument[0]);
 }
 
-static const struct option options[] = {
+static const struct option grid_options[] = {
     {0, "window", "L", "only the trellis of this window: 8, 12 or 16 bits; 0 = all", &kind_u32,
      offsetof(struct settings, window), 0, 64},
     {0, "bpw", "B", "only this rate, in bits a weight; 0 = 1, 2, 3 and 4", &kind_float,
      offsetof(struct settings, bpw), 0, 16},
-    {0, "all", NULL, "every rate from 1 to 5 in steps of 1/8", &kind_flag,
-     offsetof(struct settings, all_rates), 0, 0},
     {0, "limit", "N", "weights a measurement, in multiples of 65536; 0 = 2^20", &kind_u64,
      offsetof(struct settings, limit), 0, 0},
     {0, "seed", "N", "seed of the weights", &kind_u64, offsetof(struct settings, sampling.seed),
      0, 0},
+    {0, "all", NULL, "every rate from 1 to 5 in steps of 1/8 (also for kernels)", &kind_flag,
+     offsetof(struct settings, all_rates), 0, 0},
 };
-static const struct option_group group = {"Measuring", options, COUNT(options)};
+static const struct option_group group_grid = {"grid", grid_options, COUNT(grid_options)};
+
+static const struct option kernel_options[] = {
+    {0, "format", "NAME", "only this format, such as trellis8", &kind_string,
+     offsetof(struct settings, format), 0, 0},
+};
+static const struct option_group group_kernels = {"kernels", kernel_options,
+                                                  COUNT(kernel_options)};
+
+static const struct option model_options[] = {
+    {0, "prompt-tokens", "N", "length of the prompt; 0 = 256", &kind_u32,
+     offsetof(struct settings, prompt_tokens), 0, 1 << 20},
+    {0, "predict-tokens", "N", "tokens generated one by one; 0 = 64", &kind_u32,
+     offsetof(struct settings, predict_tokens), 0, 1 << 20},
+    {0, "repeat", "N", "runs, of which the medians are told; 0 = 5", &kind_u32,
+     offsetof(struct settings, repeat), 0, 1000},
+    {0, "exact", NULL, "multiply in f32 instead of 8-bit integers", &kind_flag,
+     offsetof(struct settings, exact), 0, 0},
+};
+static const struct option_group group_model = {"model", model_options, COUNT(model_options)};
 
 const struct command command_bench = {
     .name = "bench",
     .summary = "errors and speeds of single parts",
-    .arguments = "grid",
+    .arguments = "grid|stream|kernels|model [MODEL]",
     .details = "grid: mean squared error of rounding weights drawn from a unit Gaussian, beside\n"
                "the bound 4^-bpw below which no code can go, and the speed of the search in\n"
-               "weights a second of one processor.\n",
+               "weights a second of one processor. stream: bytes a second read from memory.\n"
+               "kernels: 10^9 weights a second that one thread multiplies from its cache, and\n"
+               "10^9 bytes a second that all threads use up from memory, for each format.\n"
+               "model: tokens a second of a prompt and of generation, and the share of the\n"
+               "memory's speed that reading the weights once a token is.\n",
     .examples = "  gosset bench grid\n"
-                "  gosset bench grid --window 8 --bpw 2.125 --json\n",
+                "  gosset bench grid --window 8 --bpw 2.125 --json\n"
+                "  gosset bench kernels --format trellis8\n"
+                "  gosset bench model model.gguf --threads 2\n",
     .n_arguments = 1,
-    .groups = {&group, &group_compute, &group_output},
+    .n_optional = 1,
+    .groups = {&group_grid, &group_kernels, &group_model, &group_compute, &group_output},
     .run = run,
 };

@@ -377,7 +377,7 @@ int options_parse(const struct command *command, int argc, char **argv,
             rc = parse_long(command, argc, argv, &i, settings);
         else if (!only_arguments && word[0] == '-' && word[1])
             rc = parse_short(command, argc, argv, &i, settings);
-        else if (settings->n_arguments == command->n_arguments)
+        else if (settings->n_arguments == command->n_arguments + command->n_optional)
             return usage_error(command->name, "unexpected argument '%s'", word);
         else
             settings->argument[settings->n_arguments++] = word;

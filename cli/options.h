@@ -62,6 +62,8 @@ struct settings {
     /* bench */
     uint32_t window;
     bool all_rates;
+    const char *format;
+    uint32_t repeat, prompt_tokens, predict_tokens;
     /* tokenize */
     const char *text, *file, *split;
     bool ids, bos, special;
@@ -104,7 +106,8 @@ struct command {
     const char *arguments; /* "MODEL" */
     const char *details;   /* paragraphs of the help, or "" */
     const char *examples;  /* lines */
-    int n_arguments;       /* all required */
+    int n_arguments;       /* required … */
+    int n_optional;        /* … and may follow */
     const struct option_group *groups[MAX_GROUPS];
     int (*run)(const struct settings *settings);
 };

@@ -271,6 +271,37 @@ struct gs_grid_result {
 GS_API int gs_grid_measure(const char *grid, double bpw, const struct gs_grid_options *options,
                            struct gs_grid_result *out, struct gs_err *err);
 
+/* ---- speed --------------------------------------------------------------------------------- */
+
+struct gs_bench_options {
+    const char *format; /* only this format ("trellis8"); NULL = all */
+    bool all_rates;     /* every rate of a grid, else whole bits */
+    int threads;        /* 0 = one a processor */
+    uint64_t bytes;     /* of memory to walk through, well above all caches; 0 = 256 MiB */
+    double seconds;     /* spent on each measurement in cache; 0 = 0.1 */
+};
+
+struct gs_kernel_speed {
+    const char *format;   /* "trellis8"; "int8": plain bytes, the yardstick */
+    const char *level;    /* of the kernel */
+    double bits;          /* a weight */
+    double cache_weights; /* a second, one thread, from the second-level cache */
+    double memory_bytes;  /* of weights a second from memory, all threads */
+    double stream_bytes;  /* read and not used, a second, just after that */
+};
+
+/* Non-zero stops. */
+typedef int (*gs_kernel_speed_fn)(void *ctx, const struct gs_kernel_speed *speed);
+
+/* Bytes a second that all threads read from memory. */
+GS_API int gs_bench_stream(const struct gs_bench_options *options, double *bytes_per_second,
+                           struct gs_err *err);
+
+/* Products of a matrix and one vector, for each format and rate that has a kernel of its
+ * own, at each level up to the selected one that has another. */
+GS_API int gs_bench_kernels(const struct gs_bench_options *options, gs_kernel_speed_fn fn,
+                            void *ctx, struct gs_err *err);
+
 /* ---- converting --------------------------------------------------------------------------- */
 
 struct gs_convert_options {

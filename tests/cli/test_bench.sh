@@ -21,3 +21,19 @@ expect 2 "$GOSSET" bench grid --window 9
 expect 2 "$GOSSET" bench grid --bpw 2.1
 expect 2 "$GOSSET" bench trellis
 refused 1 '1.000 to 5.000' "$GOSSET" bench grid --window 8 --bpw 6 --json
+
+# Speeds: that they are told, for every format; how high they are is the machine's affair.
+expect 0 "$GOSSET" bench stream --json
+json stream_gbps | awk '{ exit !($1 > 0.05) }' || fail "stream_gbps $(json stream_gbps)"
+expect 0 "$GOSSET" bench kernels --format trellis8 --threads 1 --json
+is "$(json kernels.0.format)" trellis8
+is "$(json kernels.0.bits)" 1.0
+json kernels.0.cache_gweights | awk '{ exit !($1 > 0.01) }' || fail "no speed"
+json kernels.0.stream_fraction | awk '{ exit !($1 > 0) }' || fail "no fraction"
+refused 1 'trellis9' "$GOSSET" bench kernels --format trellis9
+"$TOOLS/make_tiny" llama tiny.gguf >/dev/null || fail "no model"
+expect 0 "$GOSSET" bench model tiny.gguf --prompt-tokens 8 --predict-tokens 4 --repeat 2 --json
+json predicted_per_second | awk '{ exit !($1 > 0) }' || fail "no speed"
+expect 2 "$GOSSET" bench model
+expect 2 "$GOSSET" bench stream tiny.gguf
+refused 1 'nothing.gguf' "$GOSSET" bench model nothing.gguf
