@@ -118,7 +118,8 @@ static int run(const struct settings *s)
     struct gs_quantize_options options = {
         .bpw = (double)s->bpw, .recipe = s->recipe, .calib = s->calib.path,
         .n_calib = self ? 0 : s->calib.count, .tokens = s->tokens,
-        .imatrix = s->imatrix,
+        .imatrix = s->imatrix, .type = s->type, .pure = s->pure, .keep = s->keep.path,
+        .n_keep = s->keep.count,
         .allow_requantize = s->allow_requantize, .overwrite = s->overwrite,
         .resume = s->resume, .dry_run = s->dry_run, .no_eval = s->no_eval,
         .threads = s->threads, .plan = show_plan, .progress = progress};
@@ -129,8 +130,8 @@ static int run(const struct settings *s)
 
     if (!s->output)
         return usage_error("quantize", "where to? give --output FILE");
-    if (!(s->bpw > 0))
-        return usage_error("quantize", "how small? give --bpw BITS");
+    if (!(s->bpw > 0) && !s->type)
+        return usage_error("quantize", "how small? give --bpw BITS, or --type TYPE");
     options.plan_ctx = &copy;
     if (gs_quantize(s->argument[0], s->output, &options, &result, &err))
         return failure(&err);
@@ -143,6 +144,12 @@ static const struct option options[] = {
      offsetof(struct settings, output), 0, 0},
     {'b', "bpw", "BITS", "bits a weight, at most, everything counted; fractions are fine",
      &kind_float, offsetof(struct settings, bpw), 0.1, 64},
+    {0, "type", "TYPE", "write a stock GGUF file of this type instead, by the names of "
+     "llama-quantize: Q4_K_M, IQ4_XS, Q4_0…", &kind_string, offsetof(struct settings, type), 0, 0},
+    {0, "pure", NULL, "with --type: the same type everywhere, no mix", &kind_flag,
+     offsetof(struct settings, pure), 0, 0},
+    {0, "keep", "REGEX=TYPE", "with --type: the type of tensors whose name matches; may be "
+     "repeated, the first match counts", &kind_files, offsetof(struct settings, keep), 0, 0},
     {0, "recipe", "RECIPE", "a file, or pairs such as grid=trellis12,seed=1", &kind_string,
      offsetof(struct settings, recipe), 0, 0},
     {0, "calib", "FILE", "calibration text, or JSONL with a member text; may be repeated; "
@@ -174,7 +181,8 @@ const struct command command_quantize = {
                "are kept in FILE.work until FILE is whole, so an interrupted run can go on.\n"
                "In the end the result is measured against the source.\n",
     .examples = "  gosset quantize ./SmolLM2-135M -o smollm2-2.25.gguf --bpw 2.25 --calib text.txt\n"
-                "  gosset quantize model.gguf -o small.gguf --bpw 3 --dry-run\n",
+                "  gosset quantize model.gguf -o small.gguf --bpw 3 --dry-run\n"
+                "  gosset quantize model.gguf -o model-Q4_K_M.gguf --type Q4_K_M --calib text.txt\n",
     .n_arguments = 1,
     .groups = {&group, &group_compute, &group_output},
     .run = run,

@@ -46,8 +46,9 @@ struct settings {
     /* quantize; bench */
     float bpw;
     const char *recipe, *imatrix;
-    struct files calib;
+    struct files calib, keep;
     uint64_t tokens;
+    bool pure;
     bool allow_requantize, resume, dry_run, no_eval;
     /* train */
     const char *init, *config, *tokenizer, *valid, *optimizer, *schedule, *log;

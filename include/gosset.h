@@ -347,7 +347,11 @@ struct gs_plan_info {
 typedef int (*gs_plan_fn)(void *ctx, const struct gs_plan_info *plan);
 
 struct gs_quantize_options {
-    double bpw;                  /* bits a weight of the whole file's tensors, at most */
+    double bpw;                  /* native file: bits a weight of all tensors, at most */
+    const char *type;            /* stock file instead: "Q4_K_M", "IQ2_XS"…; see gs_type_name */
+    bool pure;                   /* its base type everywhere, no mix */
+    const char *const *keep;     /* its types for single tensors: REGEX=TYPE */
+    size_t n_keep;
     const char *recipe;          /* a file, or "key=value,…"; NULL = the default */
     const char *const *calib;    /* texts or JSONL files; none = the model's own samples */
     size_t n_calib;
@@ -370,7 +374,11 @@ struct gs_quantize_result {
     struct gs_eval_result eval;  /* against the source */
 };
 
-/* Writes `src` as a native GGUF file of at most options->bpw bits a weight. The file appears
+/* Names for options->type, as llama-quantize has them; NULL at the end of the list. */
+GS_API const char *gs_type_name(size_t index);
+
+/* Writes `src` as a native GGUF file of at most options->bpw bits a weight, or as a stock one
+ * that every GGUF runtime reads, of the types that options->type names. The file appears
  * under its name when it is whole; work that was stopped stays in dst.work for `resume`.
  * docs/quantize.md describes recipes and the steps. */
 GS_API int gs_quantize(const char *src, const char *dst,

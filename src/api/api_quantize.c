@@ -2,6 +2,7 @@
  * gosset.h: quantizing, which is a pipeline of recipe/ with a measurement of eval/ in it. */
 #include "api/api.h"
 
+#include "recipe/mix.h"
 #include "recipe/quantize.h"
 
 #define MEASURE_CTX 512u
@@ -33,6 +34,13 @@ static int measure_file(void *ctx, const char *path, const char *text, size_t n,
     gs_model_close(&ref);
     gs_model_close(&model);
     return rc;
+}
+
+const char *gs_type_name(size_t index)
+{
+    const struct gs_mix *mix = gs_mix_at(index);
+
+    return mix ? gs_mix_name(mix) : NULL;
 }
 
 int gs_quantize(const char *src, const char *dst, const struct gs_quantize_options *options,

@@ -47,10 +47,10 @@ void gs_put_f16(float v, uint8_t dst[2])
     gs_put_u16(gs_f32_to_f16(v), dst);
 }
 
-struct gs_run gs_format_run(const struct gs_format *f, const struct gs_block_scales *scales,
+struct gs_point_run gs_format_run(const struct gs_format *f, const struct gs_block_scales *scales,
                             unsigned run)
 {
-    struct gs_run r = {.a = scales->d * gs_format_multiplier(f, scales->s[run]),
+    struct gs_point_run r = {.a = scales->d * gs_format_multiplier(f, scales->s[run]),
                        .variant = scales->variant[run]};
 
     if (f->mins)
@@ -64,7 +64,7 @@ double gs_format_nearest(const struct gs_format *f, const struct gs_block_scales
     double error = 0;
 
     for (unsigned r = 0; r < f->block / f->run; r++) {
-        struct gs_run run = gs_format_run(f, scales, r);
+        struct gs_point_run run = gs_format_run(f, scales, r);
         size_t at = (size_t)r * f->run;
         error += (double)f->points->nearest(f->points, run, f->run, x + at, h + at, y + at,
                                             codes + gs_format_codes(f, at));

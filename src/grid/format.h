@@ -31,7 +31,7 @@ struct gs_block_scales {
 };
 
 /* A run while it is being rounded. */
-struct gs_run {
+struct gs_point_run {
     float a, b;
     unsigned variant;
 };
@@ -59,12 +59,12 @@ struct gs_points {
 
     /* Nearest points to (x + b) / a for n weights x; v (n) their values; codes (n / dim) may
      * be NULL. Returns Σ h (x − a v + b)². */
-    float (*nearest)(const struct gs_points *points, struct gs_run run, size_t n, const float *x,
-                     const float *h, float *v, uint32_t *codes);
+    float (*nearest)(const struct gs_points *points, struct gs_point_run run, size_t n,
+                     const float *x, const float *h, float *v, uint32_t *codes);
     /* The same with feedback for columns [first, first + n); y takes a v − b. Returns
      * Σ (x − y) D (x − y). */
-    double (*feedback)(const struct gs_points *points, struct gs_run run, size_t first, size_t n,
-                       const struct gs_feedback *f, float *y, uint32_t *codes);
+    double (*feedback)(const struct gs_points *points, struct gs_point_run run, size_t first,
+                       size_t n, const struct gs_feedback *f, float *y, uint32_t *codes);
     /* The values of a code. */
     void (*value)(const struct gs_points *points, unsigned variant, uint32_t code, float *v);
 };
@@ -95,7 +95,7 @@ static inline size_t gs_format_codes(const struct gs_format *f, size_t weights)
 }
 
 float gs_format_multiplier(const struct gs_format *f, unsigned s);
-struct gs_run gs_format_run(const struct gs_format *f, const struct gs_block_scales *scales,
+struct gs_point_run gs_format_run(const struct gs_format *f, const struct gs_block_scales *scales,
                             unsigned run);
 
 /* Scales and minima for a block of weights x with importances h ≥ 0 (all finite; all 0 counts

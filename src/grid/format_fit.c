@@ -96,7 +96,7 @@ static void try_run(struct fit *fit, const struct gs_points *points, size_t at,
     double sums[5];
 
     for (unsigned i = 0; i <= rounds; i++) {
-        struct gs_run run = {guess.a, guess.b, guess.variant};
+        struct gs_point_run run = {guess.a, guess.b, guess.variant};
         float error = points->nearest(points, run, fit->f->run, fit->x + at, fit->h + at,
                                       fit->trial, NULL);
         normal(fit, at, fit->trial, sums);

@@ -229,10 +229,10 @@ typedef uint32_t (*search_fn)(const struct iq_set *set, unsigned variant, const 
                               const float *h);
 
 static GS_ALWAYS_INLINE float nearest(search_fn search, const struct gs_points *points,
-                                      struct gs_run run, size_t n, const float *x,
+                                      struct gs_point_run run, size_t n, const float *x,
                                       const float *h, float *v, uint32_t *codes)
 {
-    float inverse = gs_run_inverse(run), t[DIM], sum = 0;
+    float inverse = gs_point_inverse(run), t[DIM], sum = 0;
 
     for (size_t i = 0; i < n; i += DIM) {
         for (unsigned c = 0; c < DIM; c++)
@@ -266,10 +266,11 @@ static float quadratic(const float *x, const float *y, const float *d, float *r)
 /* The point for targets x under the matrix D: the nearest by D's diagonal, then steps of
  * majorize and minimize, where Σ_j |D_ij| on a diagonal bounds D. */
 static GS_ALWAYS_INLINE double choose(search_fn search, const struct gs_points *points,
-                                      struct gs_run run, const float *x, const float *d,
+                                      struct gs_point_run run, const float *x, const float *d,
                                       float *y, uint32_t *code)
 {
-    float inverse = gs_run_inverse(run), t[DIM], h[DIM], r[DIM], trial[DIM], next[DIM], loss = 0;
+    float inverse = gs_point_inverse(run), t[DIM], h[DIM], r[DIM], trial[DIM], next[DIM];
+    float loss = 0;
 
     for (unsigned step = 0; step < 3; step++) {
         for (unsigned c = 0; c < DIM; c++) {
@@ -294,7 +295,7 @@ static GS_ALWAYS_INLINE double choose(search_fn search, const struct gs_points *
 }
 
 static GS_ALWAYS_INLINE double feedback(search_fn search, const struct gs_points *points,
-                                        struct gs_run run, size_t first, size_t n,
+                                        struct gs_point_run run, size_t first, size_t n,
                                         const struct gs_feedback *f, float *y, uint32_t *codes)
 {
     float x[DIM];
@@ -318,12 +319,13 @@ static GS_ALWAYS_INLINE double feedback(search_fn search, const struct gs_points
 }
 
 #define KIND(name)                                                                             \
-    static float nearest_##name(const struct gs_points *points, struct gs_run run, size_t n,   \
-                                const float *x, const float *h, float *v, uint32_t *codes)     \
+    static float nearest_##name(const struct gs_points *points, struct gs_point_run run,       \
+                                size_t n, const float *x, const float *h, float *v,            \
+                                uint32_t *codes)                                               \
     {                                                                                          \
         return nearest(search_##name, points, run, n, x, h, v, codes);                         \
     }                                                                                          \
-    static double feedback_##name(const struct gs_points *points, struct gs_run run,           \
+    static double feedback_##name(const struct gs_points *points, struct gs_point_run run,     \
                                   size_t first, size_t n, const struct gs_feedback *f,         \
                                   float *y, uint32_t *codes)                                   \
     {                                                                                          \

@@ -17,7 +17,8 @@ static float fold(const float lanes[8])
            ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
-static float weigh(struct gs_run run, size_t n, const float *x, const float *h, const float *v)
+static float weigh(struct gs_point_run run, size_t n, const float *x, const float *h,
+                   const float *v)
 {
     float lanes[8] = {0};
 
@@ -36,10 +37,10 @@ static GS_ALWAYS_INLINE float nearest_step(float t, float low, float high)
     return (t + ROUNDER) - ROUNDER;
 }
 
-float gs_steps_nearest(const struct gs_points *points, struct gs_run run, size_t n,
+float gs_steps_nearest(const struct gs_points *points, struct gs_point_run run, size_t n,
                        const float *x, const float *h, float *v, uint32_t *codes)
 {
-    float inverse = gs_run_inverse(run), low = points->low, high = points->high;
+    float inverse = gs_point_inverse(run), low = points->low, high = points->high;
 
     for (size_t i = 0; i < n; i++)
         v[i] = nearest_step((x[i] + run.b) * inverse, low, high);
@@ -48,11 +49,11 @@ float gs_steps_nearest(const struct gs_points *points, struct gs_run run, size_t
     return weigh(run, n, x, h, v);
 }
 
-float gs_levels_nearest(const struct gs_points *points, struct gs_run run, size_t n,
+float gs_levels_nearest(const struct gs_points *points, struct gs_point_run run, size_t n,
                         const float *x, const float *h, float *v, uint32_t *codes)
 {
     const struct gs_levels *levels = points->data;
-    float inverse = gs_run_inverse(run), t[GS_FORMAT_BLOCK];
+    float inverse = gs_point_inverse(run), t[GS_FORMAT_BLOCK];
 
     for (size_t i = 0; i < n; i++) {
         t[i] = (x[i] + run.b) * inverse;
@@ -74,11 +75,11 @@ float gs_levels_nearest(const struct gs_points *points, struct gs_run run, size_
 
 /* What is common to both kinds of levels; `is_steps` is a constant where this is inlined. */
 static GS_ALWAYS_INLINE double feedback(const struct gs_points *points, bool is_steps,
-                                        struct gs_run run, size_t first, size_t n,
+                                        struct gs_point_run run, size_t first, size_t n,
                                         const struct gs_feedback *f, float *y, uint32_t *codes)
 {
     const struct gs_levels *levels = points->data;
-    float inverse = gs_run_inverse(run);
+    float inverse = gs_point_inverse(run);
     double loss = 0;
 
     for (size_t j = first + n; j-- > first;) {
@@ -105,13 +106,13 @@ static GS_ALWAYS_INLINE double feedback(const struct gs_points *points, bool is_
     return loss;
 }
 
-double gs_steps_feedback(const struct gs_points *points, struct gs_run run, size_t first,
+double gs_steps_feedback(const struct gs_points *points, struct gs_point_run run, size_t first,
                          size_t n, const struct gs_feedback *f, float *y, uint32_t *codes)
 {
     return feedback(points, true, run, first, n, f, y, codes);
 }
 
-double gs_levels_feedback(const struct gs_points *points, struct gs_run run, size_t first,
+double gs_levels_feedback(const struct gs_points *points, struct gs_point_run run, size_t first,
                           size_t n, const struct gs_feedback *f, float *y, uint32_t *codes)
 {
     return feedback(points, false, run, first, n, f, y, codes);

@@ -22,13 +22,13 @@ struct gs_levels {
     const float *middle; /* (n − 1) between them */
 };
 
-float gs_levels_nearest(const struct gs_points *points, struct gs_run run, size_t n,
+float gs_levels_nearest(const struct gs_points *points, struct gs_point_run run, size_t n,
                         const float *x, const float *h, float *v, uint32_t *codes);
-float gs_steps_nearest(const struct gs_points *points, struct gs_run run, size_t n,
+float gs_steps_nearest(const struct gs_points *points, struct gs_point_run run, size_t n,
                        const float *x, const float *h, float *v, uint32_t *codes);
-double gs_levels_feedback(const struct gs_points *points, struct gs_run run, size_t first,
+double gs_levels_feedback(const struct gs_points *points, struct gs_point_run run, size_t first,
                           size_t n, const struct gs_feedback *f, float *y, uint32_t *codes);
-double gs_steps_feedback(const struct gs_points *points, struct gs_run run, size_t first,
+double gs_steps_feedback(const struct gs_points *points, struct gs_point_run run, size_t first,
                          size_t n, const struct gs_feedback *f, float *y, uint32_t *codes);
 void gs_levels_value(const struct gs_points *points, unsigned variant, uint32_t code, float *v);
 void gs_steps_value(const struct gs_points *points, unsigned variant, uint32_t code, float *v);
@@ -50,7 +50,7 @@ void gs_steps_value(const struct gs_points *points, unsigned variant, uint32_t c
     }
 
 /* 1 / a; 0 where that is no number, so that all weights go to the point nearest to 0. */
-static inline float gs_run_inverse(struct gs_run run)
+static inline float gs_point_inverse(struct gs_point_run run)
 {
     return run.a > 1e-30f || run.a < -1e-30f ? 1 / run.a : 0;
 }

@@ -5,6 +5,7 @@
 
 #include "core/alloc.h"
 #include "core/rng.h"
+#include "grid/format.h"
 #include "recipe/estimate.h"
 
 #define PROBE_ROWS 64u
@@ -45,6 +46,23 @@ static double probe_search(const struct gs_codec *codec)
     return seconds;
 }
 
+/* The same for a block type: feedback and polish take about three times the fit's time. */
+static double probe_format(const struct gs_format *format)
+{
+    float x[PROBE_COLS * 16], h[PROBE_COLS * 16];
+    uint8_t bytes[sizeof x];
+    struct gs_rng rng;
+
+    gs_rng_init(&rng, 1, 0);
+    for (size_t i = 0; i < GS_COUNT(x); i++) {
+        x[i] = (float)gs_rng_normal(&rng);
+        h[i] = 1;
+    }
+    double seconds = now();
+    gs_format_encode(format, x, h, GS_COUNT(x), bytes, NULL);
+    return 3 * (now() - seconds) / GS_COUNT(x);
+}
+
 /* Seconds in which one thread multiplies and adds once. */
 static double probe_product(void)
 {
@@ -69,11 +87,13 @@ static void count_products(const struct gs_plan *plan, double *forward, double *
     *forward = *moments = 0;
     for (size_t i = 0; i < plan->n_items; i++) {
         const struct gs_plan_item *item = &plan->items[i];
-        if (!item->native)
+        const struct gs_plan_item *before = i ? item - 1 : NULL;
+        if (!gs_plan_is_rounded(item))
             continue;
         if (item->input < GS_INPUT_HEAD)
             *forward += (double)item->rows * (double)item->cols;
-        if (item->owns_factor || item->input == GS_INPUT_HEAD)
+        if (item->owns_factor || item->input == GS_INPUT_HEAD ||
+            (item->stock && (!before || before->il != item->il || before->input != item->input)))
             *moments += 0.5 * (double)item->cols * (double)item->cols;
     }
 }
@@ -87,12 +107,14 @@ static uint64_t layer_bytes(const struct gs_plan *plan)
     for (size_t i = 0; i < plan->n_items; i++) {
         const struct gs_plan_item *item = &plan->items[i], *before = i ? item - 1 : NULL;
         uint64_t rows = item->rows, cols = item->cols;
-        if (!item->native)
+        if (!gs_plan_is_rounded(item))
             continue;
         if (!before || before->il != item->il)
             sum = 0;
         if (!before || before->il != item->il || before->input != item->input)
             sum += 8 * cols * cols;
+        if (item->stock) /* H in f32 and tables of spans beside the factor */
+            rows += cols + 3 * 256 + 64;
         most = GS_MAX(most, sum + 4 * cols * cols + 4 * rows * cols +
                       gs_plan_scale_bytes(item) + item->codes_bytes);
     }
@@ -105,6 +127,7 @@ int gs_estimate(struct gs_work *work, struct gs_plan_info *out, struct gs_err *e
     double tokens = work->uses_h ? (double)(work->calib.sequences * work->calib.ctx) : 0;
     double forward, moments, workers = gs_team_size(work->team);
     const struct gs_codec *codec = NULL;
+    double search = 0, speeds[GS_TYPE_COUNT] = {0};
     uint64_t states = (uint64_t)tokens * work->lm->config.n_embd * sizeof(float);
 
     for (size_t i = 0; !codec && i < plan->n_items; i++)
@@ -113,8 +136,17 @@ int gs_estimate(struct gs_work *work, struct gs_plan_info *out, struct gs_err *e
             if (rc)
                 return rc;
         }
+    for (size_t i = 0; i < plan->n_items; i++)
+        if (plan->items[i].stock) {
+            enum gs_type type = plan->items[i].type;
+            if (speeds[type] == 0)
+                speeds[type] = probe_format(gs_format_find(type));
+            search += speeds[type] * (double)plan->items[i].rows * (double)plan->items[i].cols;
+        }
+    if (codec)
+        search += probe_search(codec) * (double)work->total;
     count_products(plan, &forward, &moments);
-    out->seconds = (probe_search(codec) * (double)work->total +
+    out->seconds = (search +
                     probe_product() * tokens * (2 * forward + moments)) / workers;
     out->memory_bytes = layer_bytes(plan) + (work->decoder ? gs_decoder_bytes(work->decoder) : 0);
     out->scratch_bytes = out->file_bytes * (work->options->no_eval ? 1 : 2);

@@ -60,6 +60,19 @@ int gs_work_rounded(const struct gs_work *work, size_t item, struct gs_rounded *
     return rc;
 }
 
+void gs_work_put_rounded(const struct gs_rounded *rounded, uint8_t *p)
+{
+    const double sums[2] = {rounded->loss, rounded->energy};
+    uint32_t unit = gs_f32_bits(rounded->unit);
+    uint64_t bits[2];
+
+    memcpy(bits, sums, sizeof bits);
+    for (int i = 0; i < 16; i++)
+        p[i] = (uint8_t)(bits[i / 8] >> i % 8 * 8);
+    for (int i = 0; i < 4; i++)
+        p[16 + i] = (uint8_t)(unit >> i * 8);
+}
+
 /* ---- second moments ----------------------------------------------------------------------- */
 
 static void gather_input(void *ctx, const struct gs_matrix *w, const float *x, size_t T)
@@ -116,7 +129,7 @@ static int gather_inputs(struct gs_work *work, uint32_t il, size_t first, size_t
     for (size_t i = first; i < end && work->uses_h; i++) {
         const struct gs_plan_item *item = &work->plan.items[i];
         struct input *in = &inputs[item->input];
-        if (!item->native || item->input == GS_INPUT_EMBD || in->h ||
+        if (!gs_plan_is_rounded(item) || item->input == GS_INPUT_EMBD || in->h ||
             gs_journal_bytes(work->journal, i))
             continue;
         in->n = item->cols;
@@ -153,9 +166,8 @@ static void decode_rows(void *ctx, size_t begin, size_t end, int worker GS_UNUSE
                                            cols);
 }
 
-/* The item's weights as f32 (rows, cols), all finite. */
-static int decode_item(const struct gs_work *work, const struct gs_plan_item *item, float **out,
-                       struct gs_err *err)
+int gs_work_decode(const struct gs_work *work, const struct gs_plan_item *item, float **out,
+                   struct gs_err *err)
 {
     struct decode_job job = {.t = item->source};
     const void *data;
@@ -188,7 +200,7 @@ static int column_squares(const struct gs_work *work, size_t first, size_t end, 
         float *w = NULL;
         if (!items[i].native || items[i].input != items[first].input)
             continue;
-        rc = decode_item(work, &items[i], &w, err);
+        rc = gs_work_decode(work, &items[i], &w, err);
         size_t cols = items[i].cols;
         for (size_t r = 0; !rc && r < items[i].rows; r++)
             for (size_t c = 0; c < cols; c++)
@@ -200,14 +212,14 @@ static int column_squares(const struct gs_work *work, size_t first, size_t end, 
 
 /* An importance matrix's diagonal for the input that items[first] reads: that of any of its
  * matrices. Ones where there is none, which only the model's own matrices may lack. */
-static int find_diagonal(const struct gs_work *work, size_t first, size_t end, double *h,
-                         struct gs_err *err)
+int gs_work_diagonal(const struct gs_work *work, size_t first, size_t end, double *h,
+                     struct gs_err *err)
 {
     const struct gs_plan_item *items = work->plan.items;
     const double *found = NULL;
 
     for (size_t i = first; !found && i < end; i++)
-        if (items[i].input == items[first].input && items[i].native)
+        if (items[i].input == items[first].input && gs_plan_is_rounded(&items[i]))
             found = work->imatrix.diagonal[items[i].source - gs_store_tensor(work->store, 0)];
     if (!found && items[first].input < GS_INPUT_HEAD)
         return gs_fail(err, GS_E_FORMAT, "the importance matrix has no entry for it");
@@ -256,7 +268,7 @@ static int make_ldl(struct gs_work *work, size_t first, size_t end, struct input
     for (size_t i = 0; !rc && in->h && i < n; i++)
         diagonal[i] = in->h[i * n + i];
     if (!rc && work->imatrix.diagonal)
-        rc = find_diagonal(work, first, end, diagonal, err);
+        rc = gs_work_diagonal(work, first, end, diagonal, err);
     if (!rc)
         rc = make_transform(work, first, end, diagonal, transform, err);
     if (!rc && in->h) {
@@ -290,14 +302,8 @@ static void put_rest(const struct gs_plan_item *item, const float *scales,
         put_f16(p, scales[r] / result->scale_unit);
     for (size_t c = 0; item->factor && c < item->cols; c++, p += 2)
         put_f16(p, gs_transform_factor(in)[c]);
-    const double sums[2] = {result->loss, result->energy};
-    uint64_t bits[2];
-    memcpy(bits, sums, sizeof bits);
-    for (int i = 0; i < 16; i++)
-        p[i] = (uint8_t)(bits[i / 8] >> i % 8 * 8);
-    uint32_t unit = gs_f32_bits(result->scale_unit);
-    for (int i = 0; i < 4; i++)
-        p[16 + i] = (uint8_t)(unit >> i * 8);
+    gs_work_put_rounded(&(struct gs_rounded){.loss = result->loss, .energy = result->energy,
+                                             .unit = result->scale_unit}, p);
 }
 
 static int round_item(struct gs_work *work, size_t index, const struct gs_transform *in,
@@ -321,7 +327,7 @@ static int round_item(struct gs_work *work, size_t index, const struct gs_transf
         goto out;
     }
     if ((rc = gs_work_codec(work, item->rate, &job.codec, err)) ||
-        (rc = decode_item(work, item, &job.w, err)) ||
+        (rc = gs_work_decode(work, item, &job.w, err)) ||
         (rc = gs_transform_rows(in, GS_TRANSFORM_DUAL, work->team, job.w, item->rows,
                                 item->cols, err)))
         goto out;
@@ -351,7 +357,14 @@ static int round_input(struct gs_work *work, size_t first, size_t end, struct in
     const struct gs_plan_item *items = work->plan.items;
     struct gs_transform *transform = NULL;
     struct gs_ldl ldl = {0};
-    int rc = make_ldl(work, first, end, in, &transform, &ldl, err);
+    int rc;
+
+    if (items[first].stock) {
+        rc = gs_work_round_stock(work, first, end, in->h, err);
+        gs_free(&in->h);
+        return rc;
+    }
+    rc = make_ldl(work, first, end, in, &transform, &ldl, err);
 
     if (rc)
         rc = gs_err_prefix(err, rc, items[first].source->name);
@@ -401,6 +414,13 @@ static int build(struct gs_work *work, size_t index, struct built *b, struct gs_
     struct gs_rounded rounded;
     int rc = gs_work_rounded(work, index, &rounded, err);
 
+    if (item->stock) {
+        b->payload = gs_alloc(item->codes_bytes, 1);
+        return rc || b->payload
+                   ? rc ? rc : gs_journal_get(work->journal, index, 0, b->payload,
+                                              item->codes_bytes, err)
+                   : gs_fail_nomem(err, item->source->name);
+    }
     b->payload = gs_alloc(bytes, 1);
     b->sides = gs_alloc(item->rows + item->cols, sizeof *b->sides);
     if (!rc && (!b->payload || !b->sides))
@@ -441,12 +461,14 @@ static int advance(struct gs_work *work, uint32_t il, size_t first, size_t end,
 
     for (size_t i = first; !rc && i < end; i++) {
         const struct gs_plan_item *item = &work->plan.items[i];
-        if (!item->native)
+        if (!gs_plan_is_rounded(item))
             continue;
         rc = build(work, i, &built[n], err);
-        *field_of(&w, item) = (struct gs_matrix){.data = built[n].payload, .type = GS_TYPE_I8,
-                                                 .rows = item->rows, .cols = item->cols,
-                                                 .native = &built[n].native};
+        *field_of(&w, item) = (struct gs_matrix){
+            .data = built[n].payload, .type = item->native ? GS_TYPE_I8 : item->type,
+            .rows = item->rows, .cols = item->cols,
+            .row_bytes = item->native ? 0 : item->codes_stride,
+            .native = item->native ? &built[n].native : NULL};
         n++;
     }
     gs_block_split(&work->lm->config, &w);
@@ -469,7 +491,7 @@ static int tell(struct gs_work *work, uint32_t il, size_t first, size_t end,
 
     for (size_t i = first; !rc && i < end; i++) {
         struct gs_rounded r;
-        if (!work->plan.items[i].native)
+        if (!gs_plan_is_rounded(&work->plan.items[i]))
             continue;
         rc = gs_work_rounded(work, i, &r, err);
         loss += r.loss;
@@ -495,11 +517,12 @@ int gs_work_layer(struct gs_work *work, uint32_t il, size_t first, size_t end,
     int rc = gather_inputs(work, il, first, end, inputs, err);
 
     for (size_t i = first, seen = 0; !rc && i < end; i++) {
-        if (!items[i].native || seen >> items[i].input & 1)
+        if (!gs_plan_is_rounded(&items[i]) || seen >> items[i].input & 1)
             continue;
         bool all_done = true;
         for (size_t j = i; j < end; j++)
-            all_done = all_done && (!items[j].native || items[j].input != items[i].input ||
+            all_done = all_done && (!gs_plan_is_rounded(&items[j]) ||
+                                    items[j].input != items[i].input ||
                                     gs_journal_bytes(work->journal, j));
         seen |= (size_t)1 << items[i].input;
         if (!all_done)

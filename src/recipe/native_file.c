@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Keys beside those of model/native.h say how the file came about:
  *
+ * A stock file has these, and general.file_type, but none of the keys of model/native.h.
+ *
  *   gosset.recipe                 text of the recipe, every field
  *   gosset.source.hash            of the source's tensors, in the order of the source
  *   gosset.calibration.{name,hash,tokens}, or gosset.imatrix.hash
@@ -139,9 +141,12 @@ static int set_story(const struct gs_work *work, struct gs_meta *meta, struct gs
                     : gs_fail_nomem(err, "metadata");
 
     gs_free(&recipe);
-    if (rc || (rc = gs_meta_set_uint(meta, GS_KEY_VERSION, GS_NATIVE_VERSION, err)) ||
-        (rc = gs_meta_set_uint(meta, GS_KEY_SEED, work->recipe.seed, err)) ||
-        (rc = set_hash(meta, "gosset.source.hash", work->source_hash, err)))
+    if (!rc && work->plan.n_native &&
+        !(rc = gs_meta_set_uint(meta, GS_KEY_VERSION, GS_NATIVE_VERSION, err)))
+        rc = gs_meta_set_uint(meta, GS_KEY_SEED, work->recipe.seed, err);
+    if (!rc && work->plan.mix)
+        rc = gs_meta_set_uint(meta, "general.file_type", gs_mix_file_type(work->plan.mix), err);
+    if (rc || (rc = set_hash(meta, "gosset.source.hash", work->source_hash, err)))
         return rc;
     if (work->imatrix.diagonal)
         return set_hash(meta, "gosset.imatrix.hash", work->imatrix.hash, err);
@@ -170,7 +175,7 @@ static int make_meta(const struct gs_work *work, bool units, const struct gs_eva
         rc = set_story(work, *out, err);
     if (!rc && work->calib.text)
         rc = set_eval(*out, eval, err);
-    return rc ? rc : set_lists(work, units, *out, err);
+    return rc || !work->plan.n_native ? rc : set_lists(work, units, *out, err);
 }
 
 int gs_native_file_size(const struct gs_work *work, uint64_t *bytes, struct gs_err *err)
@@ -226,6 +231,8 @@ static int write_item(struct writing *w, size_t index, struct gs_err *err)
     const void *data;
     int rc;
 
+    if (item->stock)
+        return write_part(w, index, &offset, item->codes_bytes, err);
     if (item->native) {
         if ((rc = write_part(w, index, &offset, item->codes_bytes, err)) ||
             (rc = write_part(w, index, &offset, gs_plan_scale_bytes(item), err)))

@@ -11,6 +11,7 @@
 
 #include "core/alloc.h"
 #include "core/log.h"
+#include "grid/format.h"
 #include "model/arch.h"
 #include "transform/transform.h"
 
@@ -83,6 +84,35 @@ static const char *misfit(const struct gs_plan *plan, const struct gs_plan_item 
     return NULL;
 }
 
+/* The block type of a stock file's matrix; rows that none fits stay F16. */
+static void choose_type(struct gs_plan *plan, const struct gs_lm *lm, struct gs_plan_item *item,
+                        const struct gs_plan_options *options)
+{
+    const struct gs_config *config = &lm->config;
+    const struct gs_mix_place place = {
+        .name = item->source->name, .il = item->il, .n_layer = config->n_layer,
+        .gqa = config->n_head_kv ? config->n_head / config->n_head_kv : 1,
+        .head = item->input == GS_INPUT_HEAD, .cols = item->cols};
+    int kept = gs_keeps_find(options->keeps, place.name);
+    enum gs_type want = kept >= 0 ? (enum gs_type)kept
+                        : options->pure ? gs_mix_base(plan->mix)
+                        : gs_mix_type(plan->mix, &place);
+
+    item->type = gs_mix_fallback(want, item->cols);
+    if (item->type != want)
+        gs_log(GS_LOG_WARN, "tensor %s becomes %s: its rows of %zu weights are no whole blocks "
+               "of %u, as %s has them", place.name, gs_type_info(item->type)->name, item->cols,
+               gs_type_info(want)->block, gs_type_info(want)->name);
+    item->stock = gs_format_find(item->type) != NULL;
+}
+
+static int refuse_requantizing(const struct gs_tensor *t, struct gs_err *err)
+{
+    return gs_fail(err, GS_E_ARG, "%s: tensor %s is %s, quantized already; its errors would add "
+                   "up (--allow-requantize does it anyway)", t->file, t->name,
+                   gs_type_info(t->type)->name);
+}
+
 static int classify(struct gs_plan *plan, const struct gs_lm *lm, struct gs_plan_item *item,
                     const struct gs_plan_options *options, struct gs_err *err)
 {
@@ -108,6 +138,11 @@ static int classify(struct gs_plan *plan, const struct gs_lm *lm, struct gs_plan
         return GS_OK;
     find_cuts(lm, item, cuts);
     item->fused = cuts[0] != 0;
+    if (plan->mix) {
+        choose_type(plan, lm, item, options);
+        return item->stock && gs_type_info(t->type)->quantized && !options->allow_requantize
+                   ? refuse_requantizing(t, err) : GS_OK;
+    }
     const char *why = misfit(plan, item, cuts);
     if (why) {
         item->type = GS_TYPE_F16;
@@ -116,9 +151,7 @@ static int classify(struct gs_plan *plan, const struct gs_lm *lm, struct gs_plan
         return GS_OK;
     }
     if (gs_type_info(t->type)->quantized && !options->allow_requantize)
-        return gs_fail(err, GS_E_ARG, "%s: tensor %s is %s, quantized already; its errors "
-                       "would add up (--allow-requantize does it anyway)", t->file, t->name,
-                       gs_type_info(t->type)->name);
+        return refuse_requantizing(t, err);
     item->native = true;
     item->mixes_rows = !is_head(item) && !item->fused &&
                        gs_transform_find(plan->recipe->transform_out)->apply_f32;
@@ -133,9 +166,9 @@ static int compare_items(const void *pa, const void *pb)
 
     if (a->il != b->il)
         return a->il < b->il ? -1 : 1;
-    if (a->native != b->native)
-        return a->native ? 1 : -1;
-    if (a->native && a->input != b->input)
+    if (gs_plan_is_rounded(a) != gs_plan_is_rounded(b))
+        return gs_plan_is_rounded(a) ? 1 : -1;
+    if (gs_plan_is_rounded(a) && a->input != b->input)
         return a->input < b->input ? -1 : 1;
     return a->source < b->source ? -1 : a->source > b->source;
 }
@@ -308,6 +341,10 @@ static int list_tensors(struct gs_plan *plan, struct gs_err *err)
             t.dim[1] = item->codes_bytes / item->codes_stride;
         }
         add_tensor(plan, t);
+        if (item->stock) {
+            item->codes_bytes = (size_t)plan->tensors[plan->n_tensors - 1].bytes;
+            item->codes_stride = item->codes_bytes / item->rows;
+        }
         if (item->native)
             add_vector(plan, item->scale, item->rows);
         if (item->owns_factor)
@@ -324,7 +361,8 @@ int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
     size_t n = gs_store_count(lm->store);
     int rc = GS_OK;
 
-    *out = (struct gs_plan){.recipe = recipe, .grid = gs_grid_find(recipe->grid), .n_items = n};
+    *out = (struct gs_plan){.recipe = recipe, .grid = gs_grid_find(recipe->grid), .n_items = n,
+                            .mix = options->mix};
     out->items = gs_alloc(n, sizeof *out->items);
     if (!out->items)
         return gs_fail_nomem(err, "the plan");
@@ -342,10 +380,16 @@ int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
     for (size_t i = 0; !rc && i < n; i++)
         if (out->items[i].native)
             rc = name_sides(out, &out->items[i], (uint32_t)out->n_native++, err);
-    if (!rc && !out->n_native)
-        rc = gs_fail(err, GS_E_UNSUPPORTED, "%s: no matrix fits grid %s",
-                     gs_store_path(lm->store), recipe->grid);
-    if (!rc && !(rc = set_rates(out, options->bpw, err)))
+    for (size_t i = 0; !rc && i < n; i++)
+        out->n_stock += out->items[i].stock;
+    if (!rc && !out->n_native && !out->n_stock)
+        rc = gs_fail(err, GS_E_UNSUPPORTED, "%s: no matrix fits %s", gs_store_path(lm->store),
+                     out->mix ? gs_mix_name(out->mix) : recipe->grid);
+    if (!rc)
+        rc = gs_keeps_check(options->keeps, err);
+    if (!rc && !out->mix)
+        rc = set_rates(out, options->bpw, err);
+    if (!rc)
         rc = list_tensors(out, err);
     if (rc)
         gs_plan_clear(out);

@@ -11,6 +11,8 @@
 #include "core/arena.h"
 #include "grid/grid.h"
 #include "model/weights.h"
+#include "recipe/keep.h"
+#include "recipe/mix.h"
 #include "recipe/recipe.h"
 
 #define GS_PLAN_RATES 129 /* rates are below, in bits per 8 weights */
@@ -25,7 +27,8 @@ enum gs_plan_input {
 
 struct gs_plan_item {
     const struct gs_tensor *source;
-    bool native;
+    bool native;             /* rounded to the recipe's grid */
+    bool stock;              /* rounded to the block type `type` */
     bool fused;              /* its rows are those of several matrices */
     enum gs_type type;       /* not native: stored so */
     unsigned rate;           /* native: bits per 8 weights */
@@ -45,8 +48,9 @@ struct gs_plan_item {
 struct gs_plan {
     const struct gs_recipe *recipe;
     const struct gs_grid *grid;
+    const struct gs_mix *mix;   /* NULL: a native file */
     struct gs_plan_item *items; /* blocks first, in the order of work */
-    size_t n_items, n_native;
+    size_t n_items, n_native, n_stock;
     struct gs_tensor *tensors;  /* of the output file */
     size_t n_tensors;
     uint64_t parameters;        /* weights of the source */
@@ -56,7 +60,10 @@ struct gs_plan {
 };
 
 struct gs_plan_options {
-    double bpw;             /* the budget */
+    double bpw;             /* the budget of a native file */
+    const struct gs_mix *mix; /* types of a stock file; NULL: a native file */
+    struct gs_keeps *keeps; /* for single tensors of it; or NULL */
+    bool pure;              /* the mix's base type everywhere */
     bool allow_requantize;
 };
 
@@ -65,10 +72,16 @@ int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
                    struct gs_err *err) GS_MUST_USE;
 void gs_plan_clear(struct gs_plan *plan);
 
+/* It has codes in the journal. */
+static inline bool gs_plan_is_rounded(const struct gs_plan_item *item)
+{
+    return item->native || item->stock;
+}
+
 /* Bytes of scales and of a factor. */
 static inline size_t gs_plan_scale_bytes(const struct gs_plan_item *item)
 {
-    return 2 * item->rows;
+    return item->scale ? 2 * item->rows : 0;
 }
 
 static inline size_t gs_plan_factor_bytes(const struct gs_plan_item *item)

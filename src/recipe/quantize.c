@@ -49,7 +49,14 @@ static int check_options(const struct gs_quantize_options *o, const char *dst,
     struct stat st;
     int rc = GS_OK;
 
-    if (!(o->bpw > 0 && o->bpw <= 64))
+    if (o->type && o->bpw > 0)
+        return gs_fail(err, GS_E_ARG, "type %s and %g bits a weight: give one of them", o->type,
+                       o->bpw);
+    if (o->type && !gs_mix_find(o->type))
+        return gs_fail(err, GS_E_ARG, "type %s: there is no such block type or mix", o->type);
+    if (!o->type && (o->pure || o->n_keep))
+        return gs_fail(err, GS_E_ARG, "types of single tensors go with a type for the rest");
+    if (!o->type && !(o->bpw > 0 && o->bpw <= 64))
         return gs_fail(err, GS_E_ARG, "%g bits a weight: give a number from 1 on", o->bpw);
     if (!stat(dst, &st) && !o->overwrite)
         return gs_fail(err, GS_E_IO, "%s: exists already", dst);
@@ -95,12 +102,12 @@ static int open_source(struct gs_work *work, const char *src, const char *dst,
     if (o->tokens)
         work->recipe.tokens = o->tokens;
     work->rounder = gs_rounder_find(work->recipe.rounder);
-    work->uses_h = work->rounder->uses_h || work->recipe.rescale;
+    work->uses_h = work->rounder->uses_h || (work->recipe.rescale && !o->type);
     if ((rc = check_options(o, dst, err)) || (rc = gs_store_open(src, &work->store, err)) ||
         (rc = gs_convert_check_output(work->store, dst, o->overwrite, err)) ||
         (rc = gs_team_create(o->threads, &work->team, err)) || (rc = hash_source(work, err)))
         return rc;
-    if (o->imatrix && work->uses_h) {
+    if (o->imatrix && (work->uses_h || o->type)) {
         if ((rc = gs_imatrix_open(o->imatrix, work->store, &work->imatrix, err)))
             return rc;
         work->uses_h = false;
@@ -110,12 +117,17 @@ static int open_source(struct gs_work *work, const char *src, const char *dst,
 
 static int make_plan(struct gs_work *work, struct gs_err *err)
 {
-    const struct gs_plan_options options = {.bpw = work->options->bpw,
-                                            .allow_requantize = work->options->allow_requantize};
-    int rc = gs_plan_create(work->lm, &work->recipe, &options, &work->plan, err);
+    const struct gs_quantize_options *o = work->options;
+    struct gs_plan_options options = {.bpw = o->bpw, .allow_requantize = o->allow_requantize,
+                                      .mix = o->type ? gs_mix_find(o->type) : NULL,
+                                      .pure = o->pure};
+    int rc = gs_keeps_create(o->keep, o->n_keep, &options.keeps, err);
 
+    if (!rc)
+        rc = gs_plan_create(work->lm, &work->recipe, &options, &work->plan, err);
+    gs_keeps_destroy(&options.keeps);
     for (size_t i = 0; !rc && i < work->plan.n_items; i++)
-        if (work->plan.items[i].native)
+        if (gs_plan_is_rounded(&work->plan.items[i]))
             work->total += (uint64_t)work->plan.items[i].rows * work->plan.items[i].cols;
     return rc;
 }
@@ -204,7 +216,7 @@ static uint64_t work_key(const struct gs_work *work)
     gs_free(&recipe);
     for (size_t i = 0; i < work->plan.n_items; i++) {
         const struct gs_plan_item *item = &work->plan.items[i];
-        const uint64_t rate = item->native ? item->rate : 0;
+        const uint64_t rate = item->native ? item->rate : item->stock ? 1000u + item->type : 0;
         key = gs_fingerprint(key, &rate, sizeof rate);
     }
     return key;
@@ -247,7 +259,7 @@ static int round_all(struct gs_work *work, const char *dst, struct gs_err *err)
     int rc = work->uses_h ? embed(work, dst, err) : GS_OK;
 
     for (size_t i = 0; i < plan->n_items; i++)
-        if (plan->items[i].native && gs_journal_bytes(work->journal, i))
+        if (gs_plan_is_rounded(&plan->items[i]) && gs_journal_bytes(work->journal, i))
             work->done += (uint64_t)plan->items[i].rows * plan->items[i].cols;
     for (size_t first = 0, end; !rc && first < plan->n_items; first = end) {
         for (end = first; end < plan->n_items && plan->items[end].il == plan->items[first].il;)

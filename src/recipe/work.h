@@ -3,6 +3,7 @@
  *
  *   states.c    hidden states of the calibration set
  *   layer.c     one block: Hessians, rounding, moving the states on
+ *   layer_stock.c  the rounding of one block to block types
  *   quantize.c  the order of steps, the plan's report, the file */
 #ifndef GS_RECIPE_WORK_H
 #define GS_RECIPE_WORK_H
@@ -70,6 +71,22 @@ int gs_work_codec(struct gs_work *work, unsigned rate, const struct gs_codec **o
 uint64_t gs_work_payload_bytes(const struct gs_plan_item *item);
 int gs_work_rounded(const struct gs_work *work, size_t item, struct gs_rounded *out,
                     struct gs_err *err) GS_MUST_USE;
+
+/* The item's weights as f32 (rows, cols), all finite; for gs_free also on failure. */
+int gs_work_decode(const struct gs_work *work, const struct gs_plan_item *item, float **out,
+                   struct gs_err *err) GS_MUST_USE;
+
+/* What the importance matrix says of the input that items[first] reads, into h (cols). */
+int gs_work_diagonal(const struct gs_work *work, size_t first, size_t end, double *h,
+                     struct gs_err *err) GS_MUST_USE;
+
+/* Fills the record's end: what gs_work_rounded reads. */
+void gs_work_put_rounded(const struct gs_rounded *rounded, uint8_t *p);
+
+/* Rounds item `index` to its block type. h (n, n) are the second moments of its input, NULL
+ * where they were not gathered. */
+int gs_work_round_stock(struct gs_work *work, size_t first, size_t end, double *h,
+                        struct gs_err *err) GS_MUST_USE;
 
 /* Rounds the items first … end-1, all of block il (or the model's own), and moves the states
  * through the block. */

@@ -249,7 +249,7 @@ static void write_values(const struct gs_block_chunk *c, size_t i, size_t at, fl
     const uint32_t *codes = gs_chunk_codes(c, i, at);
 
     for (size_t j = 0; j < f->block; j += f->points->dim) {
-        struct gs_run run = gs_format_run(f, scales, (unsigned)(j / f->run));
+        struct gs_point_run run = gs_format_run(f, scales, (unsigned)(j / f->run));
         f->points->value(f->points, run.variant, codes[j / f->points->dim], y + j);
         for (size_t k = j; k < j + f->points->dim; k++)
             y[k] = run.a * y[k] - run.b;

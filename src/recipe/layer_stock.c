@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ * One input's matrices to block types: W as the source has it, no transform, since any reader
+ * of the file must get the same product.
+ *
+ * H is factored once for types of one weight a code and once for those of eight, where both
+ * occur. With an importance matrix H is its diagonal; with the rounder `nearest`, and for an
+ * embedding that is only looked up, the identity. */
+#include <string.h>
+
+#include "core/alloc.h"
+#include "recipe/work.h"
+#include "round/block.h"
+
+/* Factors of one H, by weights a code: 1 and 8. */
+struct factors {
+    const double *h;        /* NULL: diagonal */
+    const double *diagonal; /* NULL: the identity */
+    struct gs_ldl ldl[2];
+    bool made[2];
+};
+
+static int find_factor(const struct gs_work *work, struct factors *f, size_t n, unsigned dim,
+                       const struct gs_ldl **out, struct gs_err *err)
+{
+    size_t i = dim > 1;
+    double damping = work->recipe.damping;
+    int rc = GS_OK;
+
+    if (!f->made[i]) {
+        rc = f->h ? gs_ldl_create(work->team, gs_unconst(f->h), n, dim, damping, &f->ldl[i], err)
+                  : gs_ldl_create_diagonal(f->diagonal, n, dim, damping, &f->ldl[i], err);
+        f->made[i] = rc == GS_OK;
+    }
+    *out = &f->ldl[i];
+    return rc;
+}
+
+static int round_item(struct gs_work *work, size_t index, struct factors *factors,
+                      struct gs_err *err)
+{
+    const struct gs_plan_item *item = &work->plan.items[index];
+    size_t bytes = (size_t)gs_work_payload_bytes(item);
+    struct gs_block_round job = {.format = gs_format_find(item->type), .h = factors->h,
+                                 .rows = item->rows, .cols = item->cols, .w_stride = item->cols,
+                                 .sweeps = GS_BLOCK_SWEEPS};
+    struct gs_block_result result;
+    uint8_t *payload = gs_alloc(bytes, 1);
+    int rc = payload ? GS_OK : gs_fail_nomem(err, item->source->name);
+
+    job.dst = payload;
+    if (!rc && !(rc = find_factor(work, factors, item->cols, job.format->points->dim, &job.ldl,
+                                  err)) &&
+        !(rc = gs_work_decode(work, item, &job.w, err)) &&
+        !(rc = gs_block_round(&job, work->team, &result, err))) {
+        gs_work_put_rounded(&(struct gs_rounded){.loss = result.loss, .energy = result.energy,
+                                                 .unit = 1}, payload + item->codes_bytes);
+        rc = gs_journal_add(work->journal, index, payload, bytes, err);
+    }
+    gs_free(&job.w);
+    gs_free(&payload);
+    return rc;
+}
+
+int gs_work_round_stock(struct gs_work *work, size_t first, size_t end, double *h,
+                        struct gs_err *err)
+{
+    const struct gs_plan_item *items = work->plan.items;
+    struct factors factors = {.h = work->rounder->uses_h ? h : NULL};
+    size_t n = items[first].cols;
+    double *diagonal = NULL;
+    int rc = GS_OK;
+
+    if (work->imatrix.diagonal) {
+        factors.diagonal = diagonal = gs_alloc(n, sizeof *diagonal);
+        rc = diagonal ? gs_work_diagonal(work, first, end, diagonal, err)
+                      : gs_fail_nomem(err, "second moments");
+        if (rc)
+            rc = gs_err_prefix(err, rc, items[first].source->name);
+    }
+    for (size_t i = first; !rc && i < end; i++) {
+        if (!items[i].stock || items[i].input != items[first].input ||
+            gs_journal_bytes(work->journal, i))
+            continue;
+        if (!(rc = round_item(work, i, &factors, err)))
+            work->done += items[i].rows * items[i].cols;
+        else if (rc != GS_E_STOPPED && err && !strstr(err->msg, items[i].source->name))
+            rc = gs_err_prefix(err, rc, items[i].source->name);
+        if (!rc)
+            rc = gs_work_progress(work, err);
+    }
+    for (size_t i = 0; i < GS_COUNT(factors.ldl); i++)
+        gs_ldl_clear(&factors.ldl[i]);
+    gs_free(&diagonal);
+    return rc;
+}

@@ -1,0 +1,64 @@
+# quantize --type: files of block types run, with the bytes of the plan, whatever the threads;
+# feedback is nearer to the source than nearest rounding; substitutes are said aloud.
+. "$HERE/lib.sh"
+i=0
+while [ $i -lt 400 ]; do
+    i=$((i + 1))
+    echo "$i: a lazy dog sees the quick fox jump over it, $((i * 7 % 13)) times and then again."
+done >text
+quantize() { "$GOSSET" quantize "$@"; }
+tiny llama model.gguf
+
+expect 0 quantize model.gguf -o small.gguf --type q4_0 --calib text --tokens 1024 --dry-run --json
+planned=$(json file_bytes)
+[ ! -e small.gguf ] || fail "--dry-run wrote a file"
+expect 0 quantize model.gguf -o small.gguf --type q4_0 --calib text --tokens 1024 --json
+is "$(json file_bytes)" "$planned" "bytes of the plan"
+is "$(wc -c <small.gguf)" "$planned" "bytes of the file"
+feedback=$(json eval.kld_mean) bytes=$(json bytes)
+expect 0 "$GOSSET" run small.gguf -p 'Hello there' -n 4 --json
+expect 0 "$GOSSET" inspect --meta --tensors small.gguf
+grep -q 'general.file_type *u32 *2' out || fail "no file type"
+grep -q '^Q4_0 .*blk.0.attn_q.weight' out || fail "attn_q is not Q4_0"
+[ -z "$(grep gosset.version out)" ] || fail "a stock file says that it is a native one"
+
+expect 0 quantize model.gguf -o nearest.gguf --type q4_0 --calib text --tokens 1024 --json \
+    --recipe rounder=nearest
+is "$(json bytes)" "$bytes" "bytes of all tensors"
+within "$feedback" 0 "$(json eval.kld_mean)"
+
+for options in '-t 1 --cpu scalar' '-t 3'; do
+    expect 0 quantize model.gguf -o other.gguf --type q4_0 --calib text --tokens 1024 $options \
+        --overwrite
+    same small.gguf other.gguf "the file depends on $options"
+done
+
+# Work that was stopped in the middle goes on to the same bytes.
+rm other.gguf
+"$GOSSET" quantize model.gguf -o other.gguf --type q4_0 --calib text --tokens 1024 -q -t 1 >log 2>&1 &
+pid=$!
+while kill -0 $pid 2>/dev/null; do
+    if [ -f other.gguf.work ] && [ "$(wc -c <other.gguf.work)" -gt 600 ]; then
+        kill -9 $pid
+        break
+    fi
+done
+wait $pid 2>/dev/null
+[ -f other.gguf ] || expect 0 quantize model.gguf -o other.gguf --type q4_0 --calib text \
+    --tokens 1024 --resume
+same small.gguf other.gguf "interrupted work came to other bytes"
+
+# Rows of 64 are no blocks of 256: said, one line a tensor.
+expect 0 quantize model.gguf -o small.gguf --type Q4_K_M --pure --calib text --tokens 256 \
+    --no-eval --overwrite --keep 'attn_v=Q8_0' --keep '^token_embd=F16'
+grep -q 'blk.0.attn_q.weight becomes Q5_0: its rows of 64 weights are no whole blocks of 256, as Q4_K' err ||
+    fail "no word of the substitute"
+expect 0 "$GOSSET" inspect --tensors small.gguf
+grep -q '^Q8_0 .*blk.1.attn_v.weight' out || fail "--keep was not heeded"
+grep -q '^F16 .*token_embd.weight' out || fail "--keep was not heeded"
+
+refused 1 'no such block type' quantize model.gguf -o x.gguf --type Q4
+refused 1 'give one of them' quantize model.gguf -o x.gguf --type Q4_0 --bpw 3
+refused 1 'REGEX=TYPE' quantize model.gguf -o x.gguf --type Q4_0 --keep Q8_0
+refused 1 'matches no matrix' quantize model.gguf -o x.gguf --type Q8_0 --keep blah=Q8_0
+refused 1 'quantized already' quantize small.gguf -o x.gguf --type Q8_0 --calib text
