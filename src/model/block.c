@@ -5,6 +5,8 @@
  *       └────────────────────────────────────────────────────────────────┘     └──────────────────────┘
  *
  * With a parallel residual the FFN reads norm(x) of the block's input and both are added. */
+#include <assert.h>
+
 #include "model/layers.h"
 
 static void attention_branch(const struct gs_run *run, const struct gs_config *c, uint32_t il,
@@ -42,23 +44,35 @@ static void attention_branch(const struct gs_run *run, const struct gs_config *c
                         c->norm_eps, act->branch);
 }
 
-void gs_block_forward(const struct gs_run *run, const struct gs_config *c, uint32_t il,
-                      const struct gs_block_weights *w, const struct gs_kv *kv, size_t first,
-                      size_t T, const struct gs_activations *act)
+static void ffn_branch(const struct gs_run *run, const struct gs_config *c,
+                       const struct gs_block_weights *w, size_t T,
+                       const struct gs_activations *act)
 {
-    size_t n = T * c->n_embd;
-
-    attention_branch(run, c, il, w, kv, first, T, act);
-    if (!c->parallel_residual)
-        gs_add_forward(run, act->branch, act->x, n);
-    gs_norm_forward(run, c->arch->norm, act->x, T, c->n_embd, w->ffn_norm, w->ffn_norm_b,
-                    c->norm_eps, act->norm);
-    if (c->parallel_residual)
-        gs_add_forward(run, act->branch, act->x, n);
     gs_ffn_forward(run, c->arch->act, w, act->norm, T, act->hidden, act->hidden_up,
                    act->branch);
     if (w->ffn_post_norm)
         gs_norm_forward(run, c->arch->norm, act->branch, T, c->n_embd, w->ffn_post_norm, NULL,
                         c->norm_eps, act->branch);
-    gs_add_forward(run, act->branch, act->x, n);
+}
+
+void gs_block_forward(const struct gs_run *run, const struct gs_config *c, uint32_t il,
+                      const struct gs_block_weights *w, const struct gs_kv *kv, size_t first,
+                      size_t T, enum gs_block_part part, const struct gs_activations *act)
+{
+    size_t n = T * c->n_embd;
+
+    assert(part == GS_BLOCK_WHOLE || !c->parallel_residual);
+    if (part & GS_BLOCK_ATTENTION) {
+        attention_branch(run, c, il, w, kv, first, T, act);
+        if (!c->parallel_residual)
+            gs_add_forward(run, act->branch, act->x, n);
+    }
+    if (part & GS_BLOCK_FFN) {
+        gs_norm_forward(run, c->arch->norm, act->x, T, c->n_embd, w->ffn_norm, w->ffn_norm_b,
+                        c->norm_eps, act->norm);
+        if (c->parallel_residual)
+            gs_add_forward(run, act->branch, act->x, n);
+        ffn_branch(run, c, w, T, act);
+        gs_add_forward(run, act->branch, act->x, n);
+    }
 }

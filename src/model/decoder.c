@@ -228,7 +228,8 @@ int gs_decoder_forward(struct gs_decoder *d, const int32_t *tokens, size_t n,
         gs_rope_angles(run, d->freq_local, c->rope_dims / 2, d->freq_local_scale, d->pos, n,
                        act->rope_local);
     for (uint32_t il = 0; il < c->n_layer; il++)
-        gs_block_forward(run, c, il, &d->lm->blocks[il], &d->kv[il], d->pos, n, act);
+        gs_block_forward(run, c, il, &d->lm->blocks[il], &d->kv[il], d->pos, n,
+                         GS_BLOCK_WHOLE, act);
     gs_norm_forward(run, c->arch->norm, act->x, n, c->n_embd, m->output_norm, m->output_norm_b,
                     c->norm_eps, act->norm);
     d->pos += (uint32_t)n;
@@ -262,7 +263,7 @@ int gs_decoder_embed(struct gs_decoder *d, const int32_t *tokens, size_t n, floa
 }
 
 void gs_decoder_block(struct gs_decoder *d, uint32_t il, const struct gs_block_weights *w,
-                      float *x, size_t n)
+                      enum gs_block_part part, float *x, size_t n)
 {
     const struct gs_config *c = &d->lm->config;
     struct gs_activations act = d->act;
@@ -275,7 +276,7 @@ void gs_decoder_block(struct gs_decoder *d, uint32_t il, const struct gs_block_w
     if (c->window)
         gs_rope_angles(run, d->freq_local, c->rope_dims / 2, d->freq_local_scale, 0, n,
                        act.rope_local);
-    gs_block_forward(run, c, il, w, &d->kv[0], 0, n, &act);
+    gs_block_forward(run, c, il, w, &d->kv[0], 0, n, part, &act);
 }
 
 void gs_decoder_final_norm(struct gs_decoder *d, const float *x, size_t n, float *y)

@@ -161,6 +161,10 @@ struct gs_activations {
     float *rope, *rope_local;  /* (T, rope_dims / 2, 2); local: windowed layers */
 };
 
+/* A block's halves, each with its addition to the residual stream. With a parallel residual
+ * there is only the whole. */
+enum gs_block_part { GS_BLOCK_ATTENTION = 1, GS_BLOCK_FFN = 2, GS_BLOCK_WHOLE = 3 };
+
 /* Piece by piece, for calibration (decoder.c): every call stands for one text of n tokens
  * from position 0; w are block il's weights, or others that take their place. x (n, C) is
  * the residual stream. The cache of block 0 is overwritten. */
@@ -169,12 +173,12 @@ void gs_decoder_tap(struct gs_decoder *d, gs_tap_fn tap, void *ctx);
 int gs_decoder_embed(struct gs_decoder *d, const int32_t *tokens, size_t n, float *x,
                      struct gs_err *err) GS_MUST_USE;
 void gs_decoder_block(struct gs_decoder *d, uint32_t il, const struct gs_block_weights *w,
-                      float *x, size_t n);
+                      enum gs_block_part part, float *x, size_t n);
 /* y (n, C): what the output matrix reads. */
 void gs_decoder_final_norm(struct gs_decoder *d, const float *x, size_t n, float *y);
 
 void gs_block_forward(const struct gs_run *run, const struct gs_config *config, uint32_t il,
                       const struct gs_block_weights *w, const struct gs_kv *kv, size_t first,
-                      size_t T, const struct gs_activations *act);
+                      size_t T, enum gs_block_part part, const struct gs_activations *act);
 
 #endif

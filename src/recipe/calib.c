@@ -15,7 +15,6 @@
 
 #define TOKENS_FROM_TEXT 32768u
 #define TOKENS_FROM_SELF 4096u
-#define EVAL_TOKENS 4608u       /* eight chunks of 512, and some: text is tokenized anew */
 #define PIECE_BYTES ((size_t)1 << 16)
 #define SEQUENCE_MIN 16u
 
@@ -192,8 +191,8 @@ static int cut(struct reader *r, struct gs_calib *c, size_t want, struct gs_err 
 {
     size_t head = head_tokens(r->tokenizer), have = r->stream.count;
 
-    if (r->source->eval && have > 2 * EVAL_TOKENS)
-        have = GS_MIN(have, r->enough) - EVAL_TOKENS;
+    if (r->source->eval && have > 2 * GS_CALIB_EVAL_TOKENS)
+        have = GS_MIN(have, r->enough) - GS_CALIB_EVAL_TOKENS;
     if (have < SEQUENCE_MIN)
         return gs_fail(err, GS_E_ARG, "%s: calibration needs at least %u tokens, found %zu",
                        c->name, SEQUENCE_MIN, have);
@@ -213,11 +212,11 @@ static int cut(struct reader *r, struct gs_calib *c, size_t want, struct gs_err 
     size_t used = (size_t)(from - r->stream.data), left = r->stream.count - used;
     if (!r->source->eval)
         return GS_OK;
-    if (left < EVAL_TOKENS / 4) { /* too little for a text of its own: measure on all */
+    if (left < GS_CALIB_EVAL_TOKENS / 4) { /* too little for a text of its own: measure on all */
         from = r->stream.data;
         left = r->stream.count;
     }
-    return gs_tokenizer_decode(r->tokenizer, from, GS_MIN(left, EVAL_TOKENS), false, &c->text,
+    return gs_tokenizer_decode(r->tokenizer, from, GS_MIN(left, GS_CALIB_EVAL_TOKENS), false, &c->text,
                                &c->text_bytes, err);
 }
 
@@ -232,7 +231,7 @@ int gs_calib_create(const struct gs_calib_source *source, const struct gs_recipe
     *out = (struct gs_calib){.ctx = GS_MIN(recipe->ctx, gs_lm_config(lm)->n_ctx_train)};
     if (!want)
         want = source->n_paths ? TOKENS_FROM_TEXT : TOKENS_FROM_SELF;
-    r.enough = want + (source->eval ? EVAL_TOKENS : 0);
+    r.enough = want + (source->eval ? GS_CALIB_EVAL_TOKENS : 0);
     if (source->n_paths) {
         rc = read_files(&r, out, err);
     } else {

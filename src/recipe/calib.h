@@ -13,6 +13,10 @@
 #include "recipe/recipe.h"
 #include "text/tokenizer.h"
 
+/* Tokens kept apart for measuring: eight chunks of 512, and some, because the text is
+ * tokenized anew. */
+#define GS_CALIB_EVAL_TOKENS 4608u
+
 struct gs_calib {
     int32_t *tokens;      /* (sequences, ctx) */
     size_t sequences, ctx;

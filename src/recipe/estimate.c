@@ -81,32 +81,44 @@ static double probe_product(void)
     return seconds;
 }
 
-/* Multiplications a token in all blocks, and those of second moments. */
-static void count_products(const struct gs_plan *plan, double *forward, double *moments)
+/* Forwards also attend, normalize, decode and transform: measured, a third of their time. */
+#define BESIDE_PRODUCTS 1.5
+
+/* Multiplications: in all blocks and in second moments for each token, and in factors and
+ * feedback (a half of W·L for each matrix) once. */
+struct products {
+    double blocks, head, moments, once;
+};
+
+static struct products count_products(const struct gs_plan *plan)
 {
-    *forward = *moments = 0;
+    struct products p = {0};
+
     for (size_t i = 0; i < plan->n_items; i++) {
         const struct gs_plan_item *item = &plan->items[i];
         const struct gs_plan_item *before = i ? item - 1 : NULL;
+        double rows = (double)item->rows, cols = (double)item->cols;
         if (!gs_plan_is_rounded(item))
             continue;
-        if (item->input < GS_INPUT_HEAD)
-            *forward += (double)item->rows * (double)item->cols;
-        if (item->owns_factor || item->input == GS_INPUT_HEAD ||
-            (item->stock && (!before || before->il != item->il || before->input != item->input)))
-            *moments += 0.5 * (double)item->cols * (double)item->cols;
+        *(item->input < GS_INPUT_HEAD ? &p.blocks : &p.head) += rows * cols;
+        p.once += 0.5 * rows * cols * cols;
+        if (!before || before->il != item->il || before->input != item->input) {
+            p.moments += 0.5 * cols * cols;
+            p.once += 2 * cols * cols * cols;
+        }
     }
+    return p;
 }
 
 /* The most that one block or the head holds at a time: its Hessians (f64), a factor (f32),
- * one matrix in f32 twice (the transform works in strips, the rounder beside it). */
+ * one matrix or strip of it in f32. */
 static uint64_t layer_bytes(const struct gs_plan *plan)
 {
     uint64_t most = 0, sum = 0;
 
     for (size_t i = 0; i < plan->n_items; i++) {
         const struct gs_plan_item *item = &plan->items[i], *before = i ? item - 1 : NULL;
-        uint64_t rows = item->rows, cols = item->cols;
+        uint64_t rows = gs_work_strip_rows(item), cols = item->cols;
         if (!gs_plan_is_rounded(item))
             continue;
         if (!before || before->il != item->il)
@@ -125,7 +137,8 @@ int gs_estimate(struct gs_work *work, struct gs_plan_info *out, struct gs_err *e
 {
     const struct gs_plan *plan = &work->plan;
     double tokens = work->uses_h ? (double)(work->calib.sequences * work->calib.ctx) : 0;
-    double forward, moments, workers = gs_team_size(work->team);
+    double workers = gs_team_size(work->team), passes = work->uses_h ? 2 : 0;
+    struct products p = count_products(plan);
     const struct gs_codec *codec = NULL;
     double search = 0, speeds[GS_TYPE_COUNT] = {0};
     uint64_t states = (uint64_t)tokens * work->lm->config.n_embd * sizeof(float);
@@ -145,9 +158,12 @@ int gs_estimate(struct gs_work *work, struct gs_plan_info *out, struct gs_err *e
         }
     if (codec)
         search += probe_search(codec) * (double)work->total;
-    count_products(plan, &forward, &moments);
-    out->seconds = (search +
-                    probe_product() * tokens * (2 * forward + moments)) / workers;
+    double products = tokens * (BESIDE_PRODUCTS * passes * p.blocks + p.moments);
+    if (work->uses_h)
+        products += p.once;
+    if (!work->options->no_eval) /* source and result */
+        products += 2 * GS_CALIB_EVAL_TOKENS * (BESIDE_PRODUCTS * p.blocks + p.head);
+    out->seconds = (search + probe_product() * products) / workers;
     out->memory_bytes = layer_bytes(plan) + (work->decoder ? gs_decoder_bytes(work->decoder) : 0);
     out->scratch_bytes = out->file_bytes * (work->options->no_eval ? 1 : 2);
     if (states > GS_STATES_IN_MEMORY)

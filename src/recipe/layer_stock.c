@@ -48,9 +48,12 @@ static int round_item(struct gs_work *work, size_t index, struct factors *factor
     int rc = payload ? GS_OK : gs_fail_nomem(err, item->source->name);
 
     job.dst = payload;
+    job.w = gs_alloc(item->rows * item->cols, sizeof *job.w);
+    if (!rc && !job.w)
+        rc = gs_fail_nomem(err, item->source->name);
     if (!rc && !(rc = find_factor(work, factors, item->cols, job.format->points->dim, &job.ldl,
                                   err)) &&
-        !(rc = gs_work_decode(work, item, &job.w, err)) &&
+        !(rc = gs_work_decode(work, item, 0, item->rows, job.w, err)) &&
         !(rc = gs_block_round(&job, work->team, &result, err))) {
         gs_work_put_rounded(&(struct gs_rounded){.loss = result.loss, .energy = result.energy,
                                                  .unit = 1}, payload + item->codes_bytes);

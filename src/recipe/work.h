@@ -2,8 +2,10 @@
  * What the steps of quantizing share. Private to src/recipe.
  *
  *   states.c    hidden states of the calibration set
- *   layer.c     one block: Hessians, rounding, moving the states on
- *   layer_stock.c  the rounding of one block to block types
+ *   moments.c   Hessians from the calibration set
+ *   layer.c     one block: rounding
+ *   layer_stock.c  the same to block types
+ *   advance.c   moving the states through what is rounded
  *   quantize.c  the order of steps, the plan's report, the file */
 #ifndef GS_RECIPE_WORK_H
 #define GS_RECIPE_WORK_H
@@ -14,6 +16,7 @@
 #include "recipe/calib.h"
 #include "recipe/imatrix.h"
 #include "recipe/journal.h"
+#include "recipe/moments.h"
 #include "recipe/plan.h"
 #include "round/round.h"
 
@@ -72,9 +75,9 @@ uint64_t gs_work_payload_bytes(const struct gs_plan_item *item);
 int gs_work_rounded(const struct gs_work *work, size_t item, struct gs_rounded *out,
                     struct gs_err *err) GS_MUST_USE;
 
-/* The item's weights as f32 (rows, cols), all finite; for gs_free also on failure. */
-int gs_work_decode(const struct gs_work *work, const struct gs_plan_item *item, float **out,
-                   struct gs_err *err) GS_MUST_USE;
+/* Rows first … first + rows - 1 of the item's weights as f32 (rows, cols), all finite. */
+int gs_work_decode(const struct gs_work *work, const struct gs_plan_item *item, size_t first,
+                   size_t rows, float *w, struct gs_err *err) GS_MUST_USE;
 
 /* What the importance matrix says of the input that items[first] reads, into h (cols). */
 int gs_work_diagonal(const struct gs_work *work, size_t first, size_t end, double *h,
@@ -87,6 +90,16 @@ void gs_work_put_rounded(const struct gs_rounded *rounded, uint8_t *p);
  * where they were not gathered. */
 int gs_work_round_stock(struct gs_work *work, size_t first, size_t end, double *h,
                         struct gs_err *err) GS_MUST_USE;
+/* Rows that are rounded at a time: all where a transform mixes them, else a strip, because an
+ * output head may be larger than a block. */
+size_t gs_work_strip_rows(const struct gs_plan_item *item);
+
+/* Is the input read in this half? What belongs to no block is in every one. */
+bool gs_input_in_part(enum gs_plan_input input, enum gs_block_part part);
+
+/* Moves the states through a half of block il, all of whose matrices are rounded. */
+int gs_work_advance(struct gs_work *work, uint32_t il, enum gs_block_part part, size_t first,
+                    size_t end, struct gs_err *err) GS_MUST_USE;
 
 /* Rounds the items first … end-1, all of block il (or the model's own), and moves the states
  * through the block. */

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ * The states moved through a half of a block whose matrices are rounded. The weights are read
+ * back from the journal, as running the file will, so a resumed run sees the same numbers. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/cursor.h"
+#include "core/half.h"
+#include "recipe/work.h"
+
+/* Matrices of one block that are rounded. */
+#define BLOCK_ITEMS_MAX 8
+
+/* A matrix as the finished file will hold it. */
+struct built {
+    struct gs_native native;
+    uint8_t *payload;
+    float *sides; /* scales (rows), factor (cols) */
+    struct gs_transform *in, *out;
+};
+
+static void built_clear(struct built *b)
+{
+    gs_transform_destroy(&b->in);
+    gs_transform_destroy(&b->out);
+    gs_free(&b->payload);
+    gs_free(&b->sides);
+}
+
+static int build(struct gs_work *work, size_t index, struct built *b, struct gs_err *err)
+{
+    const struct gs_plan_item *item = &work->plan.items[index];
+    const struct gs_transform_kind *in = gs_transform_find(work->recipe.transform_in);
+    const struct gs_transform_kind *out =
+        gs_transform_find(item->mixes_rows ? work->recipe.transform_out : "none");
+    struct gs_transform_fit fit = {.seed = work->recipe.seed, .stream = item->in_stream};
+    uint64_t bytes = gs_work_payload_bytes(item);
+    struct gs_rounded rounded;
+    int rc = gs_work_rounded(work, index, &rounded, err);
+
+    if (rc)
+        return rc;
+    if (item->stock) {
+        b->payload = gs_alloc(item->codes_bytes, 1);
+        return b->payload ? gs_journal_get(work->journal, index, 0, b->payload,
+                                           item->codes_bytes, err)
+                          : gs_fail_nomem(err, item->source->name);
+    }
+    b->payload = gs_alloc(bytes, 1);
+    b->sides = gs_alloc(item->rows + item->cols, sizeof *b->sides);
+    if (!b->payload || !b->sides)
+        rc = gs_fail_nomem(err, item->source->name);
+    if (rc || (rc = gs_journal_get(work->journal, index, 0, b->payload, bytes, err)))
+        return rc;
+    const uint8_t *p = b->payload + item->codes_bytes;
+    for (size_t i = 0; i < item->rows; i++, p += 2)
+        b->sides[i] = rounded.unit * gs_f16_to_f32(gs_load_u16(p));
+    for (size_t i = 0; item->factor && i < item->cols; i++, p += 2)
+        b->sides[item->rows + i] = gs_f16_to_f32(gs_load_u16(p));
+    rc = item->factor ? gs_transform_load(in, item->cols, b->sides + item->rows, &b->in, err)
+                      : gs_transform_create(in, item->cols, &fit, &b->in, err);
+    fit.stream = item->out_stream;
+    if (!rc)
+        rc = gs_transform_create(out, item->rows, &fit, &b->out, err);
+    b->native = (struct gs_native){.in = b->in, .out = b->out, .codes = b->payload,
+                                   .codes_stride = item->codes_stride, .rows = item->rows,
+                                   .cols = item->cols, .scales = b->sides};
+    return rc ? rc : gs_work_codec(work, item->rate, &b->native.codec, err);
+}
+
+/* The field that holds the matrix: a fused up projection has one of its own. */
+static struct gs_matrix *field_of(struct gs_block_weights *w, const struct gs_plan_item *item)
+{
+    if (item->fused && item->field == offsetof(struct gs_block_weights, ffn_up))
+        return &w->ffn_gate_up;
+    return (struct gs_matrix *)(void *)((char *)w + item->field);
+}
+
+int gs_work_advance(struct gs_work *work, uint32_t il, enum gs_block_part part, size_t first,
+                    size_t end, struct gs_err *err)
+{
+    struct gs_block_weights w = work->lm->blocks[il];
+    struct built built[BLOCK_ITEMS_MAX] = {{.payload = NULL}};
+    size_t ctx = work->calib.ctx, floats = ctx * work->lm->config.n_embd, n = 0;
+    int rc = GS_OK;
+
+    for (size_t i = first; !rc && i < end; i++) {
+        const struct gs_plan_item *item = &work->plan.items[i];
+        if (!gs_plan_is_rounded(item) || !gs_input_in_part(item->input, part))
+            continue;
+        rc = build(work, i, &built[n], err);
+        *field_of(&w, item) = (struct gs_matrix){
+            .data = built[n].payload, .type = item->native ? GS_TYPE_I8 : item->type,
+            .rows = item->rows, .cols = item->cols,
+            .row_bytes = item->native ? 0 : item->codes_stride,
+            .native = item->native ? &built[n].native : NULL};
+        n++;
+    }
+    gs_block_split(&work->lm->config, &w);
+    for (size_t s = 0; !rc && s < work->calib.sequences; s++) {
+        gs_decoder_block(work->decoder, il, &w, part, work->states.data + s * floats, ctx);
+        rc = gs_work_progress(work, err);
+    }
+    for (size_t i = 0; i < n; i++)
+        built_clear(&built[i]);
+    return rc;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "recipe/moments.h"
+
+#include <string.h>
+
+#include "core/alloc.h"
+#include "linalg/gram.h"
+#include "recipe/work.h"
+
+/* Where the tap puts what it sees. */
+struct gather {
+    const struct gs_work *work;
+    const struct gs_block_weights *w;
+    struct gs_moments *inputs; /* by enum gs_plan_input */
+    int rc;
+    struct gs_err *err;
+};
+
+static void see_input(void *ctx, const struct gs_matrix *w, const float *x, size_t T)
+{
+    struct gather *g = ctx;
+    const struct gs_block_weights *b = g->w;
+    const struct gs_matrix *const first_of[GS_INPUT_BLOCK_COUNT] = {
+        [GS_INPUT_ATTN] = &b->attn_q, [GS_INPUT_ATTN_OUTPUT] = &b->attn_output,
+        [GS_INPUT_FFN] = &b->ffn_up, [GS_INPUT_FFN_DOWN] = &b->ffn_down};
+
+    for (size_t i = 0; i < GS_COUNT(first_of); i++)
+        if (!g->rc && w == first_of[i] && g->inputs[i].h)
+            g->rc = gs_gram_add(g->work->team, x, T, w->cols, w->cols, g->inputs[i].h, g->err);
+}
+
+static int gather_block(struct gs_work *work, uint32_t il, enum gs_block_part part,
+                        struct gs_moments *inputs, struct gs_err *err)
+{
+    const struct gs_block_weights *w = &work->lm->blocks[il];
+    struct gather g = {.work = work, .w = w, .inputs = inputs, .err = err};
+    size_t ctx = work->calib.ctx, floats = ctx * work->lm->config.n_embd;
+    int rc = GS_OK;
+
+    gs_decoder_tap(work->decoder, see_input, &g);
+    for (size_t s = 0; !rc && s < work->calib.sequences; s++) {
+        memcpy(work->x, work->states.data + s * floats, floats * sizeof *work->x);
+        gs_decoder_block(work->decoder, il, w, part, work->x, ctx);
+        rc = g.rc ? g.rc : gs_work_progress(work, err);
+    }
+    gs_decoder_tap(work->decoder, NULL, NULL);
+    return rc;
+}
+
+static int gather_head(struct gs_work *work, struct gs_moments *input, struct gs_err *err)
+{
+    size_t ctx = work->calib.ctx, C = work->lm->config.n_embd;
+    int rc = GS_OK;
+
+    for (size_t s = 0; !rc && s < work->calib.sequences; s++) {
+        gs_decoder_final_norm(work->decoder, work->states.data + s * ctx * C, ctx, work->x);
+        rc = gs_gram_add(work->team, work->x, ctx, C, C, input->h, err);
+    }
+    return rc;
+}
+
+int gs_moments_gather(struct gs_work *work, uint32_t il, enum gs_block_part part, size_t first,
+                      size_t end, struct gs_moments *inputs, struct gs_err *err)
+{
+    double tokens = (double)(work->calib.sequences * work->calib.ctx);
+    bool any = false;
+    int rc = GS_OK;
+
+    for (size_t i = first; i < end; i++) {
+        const struct gs_plan_item *item = &work->plan.items[i];
+        struct gs_moments *in = &inputs[item->input];
+        if (!gs_plan_is_rounded(item) || item->input == GS_INPUT_EMBD || in->h ||
+            !gs_input_in_part(item->input, part) || gs_journal_bytes(work->journal, i))
+            continue;
+        in->n = item->cols;
+        in->h = gs_alloc(in->n * in->n, sizeof *in->h);
+        if (!in->h)
+            return gs_fail_nomem(err, item->source->name);
+        any = true;
+    }
+    if (any)
+        rc = il < work->lm->config.n_layer
+                 ? gather_block(work, il, part, inputs, err)
+                 : gather_head(work, &inputs[GS_INPUT_HEAD], err);
+    for (size_t i = 0; !rc && i <= GS_INPUT_EMBD; i++)
+        if (inputs[i].h)
+            gs_gram_finish(inputs[i].h, inputs[i].n, 1 / tokens);
+    return rc;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ * Second moments of the inputs of a block's matrices over the calibration set, gathered in
+ * one pass for each half of a block.
+ *
+ *   h   mean of x xᵀ  (n, n), x the input of a matrix when everything before this half is
+ *       rounded and the half itself is not
+ *
+ * Private to src/recipe. */
+#ifndef GS_RECIPE_MOMENTS_H
+#define GS_RECIPE_MOMENTS_H
+
+#include "model/layers.h"
+#include "recipe/plan.h"
+
+struct gs_work;
+
+struct gs_moments {
+    size_t n;
+    double *h; /* NULL: not gathered */
+};
+
+/* Sums over the inputs of the half `part` of block il, for the unfinished ones of
+ * items[first … end-1]; inputs: by enum gs_plan_input. il = n_layer: the input of the head. */
+int gs_moments_gather(struct gs_work *work, uint32_t il, enum gs_block_part part, size_t first,
+                      size_t end, struct gs_moments *inputs, struct gs_err *err) GS_MUST_USE;
+
+#endif
