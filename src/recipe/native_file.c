@@ -105,6 +105,34 @@ static int set_lists(const struct gs_work *work, bool units, struct gs_meta *met
     return rc;
 }
 
+/* What rounding cost each matrix, tr(E H Eᵀ) / tr(W H Wᵀ): where to look when a file is worse
+ * than hoped. */
+static int set_errors(const struct gs_work *work, bool known, struct gs_meta *meta,
+                      struct gs_err *err)
+{
+    struct gs_arena arena = {NULL, 0};
+    size_t n = 0, max = work->plan.n_items;
+    struct gs_str *names = gs_arena_alloc(&arena, max, sizeof *names);
+    float *errors = gs_arena_alloc(&arena, max, sizeof *errors);
+    int rc = names && errors ? GS_OK : gs_fail_nomem(err, "metadata");
+
+    for (size_t i = 0; !rc && i < max; i++) {
+        struct gs_rounded rounded = {.loss = 0};
+        if (!gs_plan_is_rounded(&work->plan.items[i]))
+            continue;
+        if (known)
+            rc = gs_work_rounded(work, i, &rounded, err);
+        names[n] = str(work->plan.items[i].source->name);
+        errors[n++] = rounded.energy > 0 ? (float)(rounded.loss / rounded.energy) : 0;
+    }
+    if (!rc)
+        rc = gs_meta_set_array(meta, "gosset.round.tensors", GS_VALUE_STRING, names, n, err);
+    if (!rc)
+        rc = gs_meta_set_array(meta, "gosset.round.errors", GS_VALUE_F32, errors, n, err);
+    gs_arena_clear(&arena);
+    return rc;
+}
+
 static int set_hash(struct gs_meta *meta, const char *key, uint64_t hash, struct gs_err *err)
 {
     char text[20];
@@ -175,6 +203,8 @@ static int make_meta(const struct gs_work *work, bool units, const struct gs_eva
         rc = set_story(work, *out, err);
     if (!rc && work->calib.text)
         rc = set_eval(*out, eval, err);
+    if (!rc)
+        rc = set_errors(work, units, *out, err);
     return rc || !work->plan.n_native ? rc : set_lists(work, units, *out, err);
 }
 
