@@ -47,6 +47,12 @@ for arch in llama gemma3 gpt2; do
             --text "$text" --ctx 128
     done
 done
+for recipe in default best gptq quip rtn; do
+    "$gosset" quantize "$work/llama.gguf" -o "$work/$recipe.gguf" --bpw 4.5 --calib "$text" \
+        --tokens 1024 --recipe "$here/../../recipes/$recipe.recipe" --no-eval --quiet >/dev/null
+    measure "llama-$recipe" "$divergence" "$work/$recipe.gguf" --ref "$work/llama.gguf" \
+        --text "$text" --ctx 128
+done
 for task in choices words schemas; do
     measure "llama-$task" "items accuracy accuracy_norm ppl" "$work/llama.gguf" \
         --task "$here/$task.jsonl"
