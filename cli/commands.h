@@ -6,6 +6,7 @@
 #include "options.h"
 
 extern const struct command command_inspect, command_convert, command_run, command_chat,
-    command_eval, command_tokenize, command_quantize, command_bench, command_train;
+    command_eval, command_tokenize, command_quantize, command_bench, command_train,
+    command_imatrix;
 
 #endif

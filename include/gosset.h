@@ -426,6 +426,27 @@ struct gs_train_result {
 GS_API int gs_train(const char *dst, const struct gs_train_options *options,
                     struct gs_train_result *out, struct gs_err *err);
 
+/* ---- importance matrices ------------------------------------------------------------------ */
+
+struct gs_imatrix_options {
+    const char *const *calib; /* texts or JSONL files; none = the model's own samples */
+    size_t n_calib;
+    uint64_t tokens;          /* 0 = 32768 of a text, 4096 of own samples */
+    uint32_t ctx;             /* tokens of a sequence; 0 = 512 */
+    bool overwrite;
+    int threads;
+    gs_progress_fn progress;
+    void *progress_ctx;
+};
+
+struct gs_imatrix_result {
+    uint64_t entries, tokens, bytes;
+};
+
+/* Writes Σ x² of the inputs of the model's matrices over a text as llama.cpp's GGUF imatrix. */
+GS_API int gs_imatrix(const char *src, const char *dst, const struct gs_imatrix_options *options,
+                      struct gs_imatrix_result *out, struct gs_err *err);
+
 #ifdef __cplusplus
 }
 #endif

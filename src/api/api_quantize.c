@@ -2,6 +2,7 @@
  * gosset.h: quantizing, which is a pipeline of recipe/ with a measurement of eval/ in it. */
 #include "api/api.h"
 
+#include "recipe/imatrix.h"
 #include "recipe/mix.h"
 #include "recipe/quantize.h"
 
@@ -49,4 +50,10 @@ int gs_quantize(const char *src, const char *dst, const struct gs_quantize_optio
     struct measure m = {.src = src, .options = options};
 
     return gs_quantize_model(src, dst, options, measure_file, &m, out, err);
+}
+
+int gs_imatrix(const char *src, const char *dst, const struct gs_imatrix_options *options,
+               struct gs_imatrix_result *out, struct gs_err *err)
+{
+    return gs_imatrix_make(src, dst, options, out, err);
 }

@@ -19,6 +19,8 @@
 
 #define LADDER 16
 #define ROUNDS 4
+#define GUESSES 4       /* for points that are dear to search */
+#define ROUNDS_DEAR 2
 
 /* What step 1 knows of a run. */
 struct ideal {
@@ -32,6 +34,7 @@ struct fit {
     const float *x, *h;
     float ones[GS_FORMAT_BLOCK];
     unsigned runs;
+    double oo[GS_FORMAT_RUNS], ox[GS_FORMAT_RUNS]; /* sums of h and of h x */
     struct ideal ideal[GS_FORMAT_RUNS];
     float v[GS_FORMAT_BLOCK];      /* level values of the codes */
     float trial[GS_FORMAT_BLOCK];
@@ -44,24 +47,39 @@ static bool has_min(const struct gs_format *f)
 
 /* ---- 1: a run alone ----------------------------------------------------------------------- */
 
-/* Sums over the run for least squares, in double: cancellation is real where runs are flat. */
+/* Σ h and Σ h x of every run. */
+static void sum_runs(struct fit *fit)
+{
+    for (unsigned r = 0; r < fit->runs; r++)
+        for (size_t i = (size_t)r * fit->f->run; i < (size_t)(r + 1) * fit->f->run; i++) {
+            fit->oo[r] += (double)fit->h[i];
+            fit->ox[r] += (double)fit->h[i] * (double)fit->x[i];
+        }
+}
+
+/* Sums over the run for least squares, v v, v 1, 1 1, v x, 1 x: in eight lanes of f32, folded
+ * in double, since the determinant cancels where a run is flat. */
 static void normal(const struct fit *fit, size_t at, const float *v, double sums[5])
 {
-    double vv = 0, vo = 0, oo = 0, vx = 0, ox = 0;
+    const float *x = fit->x + at, *h = fit->h + at;
+    float lanes[3][8] = {{0}};
+    size_t r = at / fit->f->run;
 
-    for (size_t i = 0; i < fit->f->run; i++) {
-        double h = (double)fit->h[at + i], q = (double)v[i], x = (double)fit->x[at + i];
-        vv += h * q * q;
-        vo += h * q;
-        oo += h;
-        vx += h * q * x;
-        ox += h * x;
+    for (size_t i = 0; i < fit->f->run; i += 8)
+        for (size_t k = 0; k < 8; k++) {
+            float hv = h[i + k] * v[i + k];
+            lanes[0][k] += hv * v[i + k];
+            lanes[1][k] += hv;
+            lanes[2][k] += hv * x[i + k];
+        }
+    memset(sums, 0, 5 * sizeof *sums);
+    for (size_t k = 0; k < 8; k++) {
+        sums[0] += (double)lanes[0][k];
+        sums[1] += (double)lanes[1][k];
+        sums[3] += (double)lanes[2][k];
     }
-    sums[0] = vv;
-    sums[1] = vo;
-    sums[2] = oo;
-    sums[3] = vx;
-    sums[4] = ox;
+    sums[2] = fit->oo[r];
+    sums[4] = fit->ox[r];
 }
 
 /* (a, b) by least squares for the codes v. A minimum that is coded unsigned stays ≥ 0. */
@@ -173,8 +191,8 @@ static void ladder_outline(struct fit *fit, const struct gs_points *p, size_t at
     for (unsigned variant = 0; variant < p->variants; variant++) {
         struct ideal start = {.error = FLT_MAX, .variant = variant};
         ladder_signed(fit, p->outline, at, variant, &start);
-        for (unsigned k = 0; k < 6; k++) {
-            struct ideal guess = {.a = start.a * (0.76f + 0.1f * (float)k), .variant = variant};
+        for (unsigned k = 0; k < GUESSES; k++) {
+            struct ideal guess = {.a = start.a * (0.8f + 0.12f * (float)k), .variant = variant};
             try_run(fit, p, at, guess, 1, best);
         }
     }
@@ -373,6 +391,7 @@ void gs_format_fit(const struct gs_format *f, const float *x, const float *h,
                    struct gs_block_scales *out)
 {
     struct fit fit = {.f = f, .x = x, .h = h, .runs = f->block / f->run};
+    unsigned rounds = f->points->outline ? ROUNDS_DEAR : ROUNDS;
     float sum = 0, best;
 
     for (unsigned i = 0; i < f->block; i++)
@@ -384,13 +403,14 @@ void gs_format_fit(const struct gs_format *f, const float *x, const float *h,
     }
     memset(out, 0, sizeof *out);
     out->d = 1;
+    sum_runs(&fit);
     fit_runs(&fit);
     choose_d(&fit, out);
     best = improve(&fit, out, true);
-    for (unsigned i = 0; i < ROUNDS && !f->fixed_d; i++) {
+    for (unsigned i = 0; i < rounds && !f->fixed_d; i++) {
         struct gs_block_scales trial = *out;
         refit(&fit, &trial);
-        float error = improve(&fit, &trial, i + 1 < ROUNDS);
+        float error = improve(&fit, &trial, i + 1 < rounds);
         if (!(error < best))
             break;
         best = error;

@@ -16,6 +16,7 @@
  * that over a field is a table as well (F), so the best point and flip are found together. */
 #include <float.h>
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "grid/formats.h"
@@ -24,77 +25,148 @@
 
 #define DIM GS_POINT_DIM
 
+/* Points that share their high field. */
+struct iq_group {
+    uint16_t begin, end, high;
+};
+
 /* What distinguishes the sets. */
 struct iq_set {
     const uint16_t *grid;
-    unsigned n, bits;      /* points; bits a coordinate (2: eight, 3: four in a point) */
+    unsigned bits;         /* a coordinate (2: eight in a point, 3: four) */
     const uint8_t *levels; /* magnitudes by level number; NULL: IQ1 */
     bool even;             /* the number of minuses is even */
     bool free_shift;       /* IQ1_M: the shift is the code's own */
+    unsigned groups;       /* in iq_groups */
 };
 
-/* ---- one code ----------------------------------------------------------------------------- */
+/* Groups of all grids, found once: the grids ascend, so a group is a range. */
+enum { GROUPS_IQ2_XXS, GROUPS_IQ2_XS, GROUPS_IQ2_S, GROUPS_IQ3_XXS, GROUPS_IQ3_S, GROUPS_IQ1,
+       GROUPS_COUNT };
+static struct iq_groups {
+    unsigned n;
+    struct iq_group list[256];
+} iq_groups[GROUPS_COUNT];
+static pthread_once_t iq_groups_once = PTHREAD_ONCE_INIT;
 
-/* Sums over a field of two or four coordinates: table[i], i with `bits` a coordinate. */
-static void field_sums(float cost[][8], unsigned bits, float *table)
+static void find_groups(void)
 {
-    unsigned levels = 1u << bits, coords = bits == 2 ? 4 : 2, size = levels;
+    static const struct { const uint16_t *grid; unsigned n, shift; } grids[GROUPS_COUNT] = {
+        [GROUPS_IQ2_XXS] = {gs_iq2_xxs_grid, GS_COUNT(gs_iq2_xxs_grid), 8},
+        [GROUPS_IQ2_XS] = {gs_iq2_xs_grid, GS_COUNT(gs_iq2_xs_grid), 8},
+        [GROUPS_IQ2_S] = {gs_iq2_s_grid, GS_COUNT(gs_iq2_s_grid), 8},
+        [GROUPS_IQ3_XXS] = {gs_iq3_xxs_grid, GS_COUNT(gs_iq3_xxs_grid), 6},
+        [GROUPS_IQ3_S] = {gs_iq3_s_grid, GS_COUNT(gs_iq3_s_grid), 6},
+        [GROUPS_IQ1] = {gs_iq1_grid, GS_COUNT(gs_iq1_grid), 8},
+    };
 
-    for (unsigned l = 0; l < levels; l++)
-        table[l] = cost[0][l];
-    for (unsigned c = 1; c < coords; c++) {
-        for (unsigned l = levels; l-- > 0;) /* the part for l = 0 is overwritten last */
-            for (unsigned i = 0; i < size; i++)
-                table[l * size + i] = table[i] + cost[c][l];
-        size *= levels;
+    for (size_t k = 0; k < GS_COUNT(grids); k++) {
+        struct iq_groups *groups = &iq_groups[k];
+        for (unsigned i = 0; i < grids[k].n; i++) {
+            uint16_t high = grids[k].grid[i] >> grids[k].shift;
+            if (!groups->n || groups->list[groups->n - 1].high != high)
+                groups->list[groups->n++] = (struct iq_group){(uint16_t)i, 0, high};
+            groups->list[groups->n - 1].end = (uint16_t)(i + 1);
+        }
     }
 }
 
-static void field_least(float cost[][8], unsigned bits, float *table)
-{
-    unsigned levels = 1u << bits, coords = bits == 2 ? 4 : 2, size = levels;
+/* ---- one code ----------------------------------------------------------------------------- */
 
-    for (unsigned l = 0; l < levels; l++)
+/* Sums over a field of two or four coordinates: table[i], i with `bits` a coordinate. Of 2-bit
+ * levels three are in use, and entries of the fourth are not written. */
+static GS_ALWAYS_INLINE void field(float cost[][8], unsigned bits, bool least, float *table)
+{
+    unsigned spacing = 1u << bits, used = bits == 2 ? 3 : 8, coords = bits == 2 ? 4 : 2;
+    unsigned size = spacing;
+
+    for (unsigned l = 0; l < spacing; l++)
         table[l] = cost[0][l];
     for (unsigned c = 1; c < coords; c++) {
-        for (unsigned l = levels; l-- > 0;)
+        for (unsigned l = used; l-- > 0;) /* the part for l = 0 is overwritten last */
             for (unsigned i = 0; i < size; i++)
-                table[l * size + i] = GS_MIN(table[i], cost[c][l]);
-        size *= levels;
+                table[l * size + i] = least ? GS_MIN(table[i], cost[c][l])
+                                            : table[i] + cost[c][l];
+        size *= spacing;
+    }
+}
+
+/* What the coordinates of a field cost at least. */
+static float field_bound(float cost[][8], unsigned bits)
+{
+    unsigned used = bits == 2 ? 3 : 8, coords = bits == 2 ? 4 : 2;
+    float sum = 0;
+
+    for (unsigned c = 0; c < coords; c++) {
+        float least = cost[c][0];
+        for (unsigned l = 1; l < used; l++)
+            least = GS_MIN(least, cost[c][l]);
+        sum += least;
+    }
+    return sum;
+}
+
+struct best {
+    float error;
+    unsigned index;
+};
+
+static void scan_group(const struct iq_set *set, const struct iq_group *group, const float *low,
+                       float high, struct best *best)
+{
+    unsigned mask = set->bits == 2 ? 255 : 63;
+
+    for (unsigned i = group->begin; i < group->end; i++) {
+        float e = low[set->grid[i] & mask] + high;
+        if (e < best->error)
+            *best = (struct best){e, i};
+    }
+}
+
+static void scan_group_flips(const struct iq_set *set, const struct iq_group *group,
+                             const float *low, float high, const float *low_flip, float high_flip,
+                             struct best *best)
+{
+    unsigned mask = set->bits == 2 ? 255 : 63;
+
+    for (unsigned i = group->begin; i < group->end; i++) {
+        unsigned l = set->grid[i] & mask;
+        float e = low[l] + high + GS_MIN(low_flip[l], high_flip);
+        if (e < best->error)
+            *best = (struct best){e, i};
     }
 }
 
 /* The grid's best point for 8 (2-bit levels) or 4 (3-bit) coordinates of cost[c][level];
- * flip, if not NULL, has what each coordinate's wrong sign adds, one of which is taken. */
-static unsigned best_point(const struct iq_set *set, float cost[][8], float flip[][8],
-                           float *error)
+ * flip, if not NULL, has what each coordinate's wrong sign adds, one of which is taken.
+ * Points with the same high field lie together; a group is left out if its high field and
+ * the least that any low field costs are too dear already. */
+static struct best best_point(const struct iq_set *set, float cost[][8], float flip[][8])
 {
-    unsigned half = set->bits == 2 ? 4 : 2, shift = set->bits == 2 ? 8 : 6, best = 0;
-    unsigned mask = (1u << shift) - 1;
+    unsigned half = set->bits == 2 ? 4 : 2, first = 0;
     float low[256], high[256], low_flip[256], high_flip[256];
+    float bound = field_bound(cost, set->bits);
+    const struct iq_groups *groups = &iq_groups[set->groups];
+    struct best best = {FLT_MAX, 0};
 
-    *error = FLT_MAX;
-    field_sums(cost, set->bits, low);
-    field_sums(cost + half, set->bits, high);
-    if (!flip) {
-        for (unsigned i = 0; i < set->n; i++) {
-            float e = low[set->grid[i] & mask] + high[set->grid[i] >> shift];
-            if (e < *error) {
-                *error = e;
-                best = i;
-            }
-        }
-        return best;
+    field(cost, set->bits, false, low);
+    field(cost + half, set->bits, false, high);
+    if (flip) {
+        field(flip, set->bits, true, low_flip);
+        field(flip + half, set->bits, true, high_flip);
     }
-    field_least(flip, set->bits, low_flip);
-    field_least(flip + half, set->bits, high_flip);
-    for (unsigned i = 0; i < set->n; i++) {
-        unsigned l = set->grid[i] & mask, h = set->grid[i] >> shift;
-        float e = low[l] + high[h] + GS_MIN(low_flip[l], high_flip[h]);
-        if (e < *error) {
-            *error = e;
-            best = i;
-        }
+    for (unsigned g = 1; g < groups->n; g++)
+        if (high[groups->list[g].high] < high[groups->list[first].high])
+            first = g;
+    for (unsigned g = 0; g <= groups->n; g++) {
+        const struct iq_group *group = &groups->list[g ? g - 1 : first];
+        float base = high[group->high];
+        if (g && (base + bound >= best.error || g - 1 == first))
+            continue;
+        if (flip)
+            scan_group_flips(set, group, low, base, low_flip, high_flip[group->high], &best);
+        else
+            scan_group(set, group, low, base, &best);
     }
     return best;
 }
@@ -115,9 +187,9 @@ static unsigned cheapest_flip(const struct iq_set *set, unsigned index, float fl
     return best;
 }
 
-/* Costs of each coordinate's levels, t > 0 or its sign taken off, and of its wrong sign. */
+/* Costs of each coordinate's levels for the magnitude of t; returns the signs. */
 static unsigned costs(const struct iq_set *set, const float *t, const float *h,
-                      float cost[DIM][8], float flip[DIM][8])
+                      float cost[DIM][8])
 {
     unsigned signs = 0, levels = 1u << set->bits;
 
@@ -125,21 +197,31 @@ static unsigned costs(const struct iq_set *set, const float *t, const float *h,
         float magnitude = fabsf(t[c]);
         signs |= (unsigned)(t[c] < 0) << c;
         for (unsigned l = 0; l < levels; l++) {
-            float level = (float)set->levels[l], e = magnitude - level;
+            float e = magnitude - (float)set->levels[l];
             cost[c][l] = h[c] * e * e;
-            flip[c][l] = 4 * h[c] * magnitude * level;
         }
     }
     return signs;
 }
 
+/* What each coordinate's wrong sign adds. */
+static void flips(const struct iq_set *set, const float *t, const float *h, float flip[DIM][8])
+{
+    for (unsigned c = 0; c < DIM; c++)
+        for (unsigned l = 0; l < 1u << set->bits; l++)
+            flip[c][l] = 4 * h[c] * fabsf(t[c]) * (float)set->levels[l];
+}
+
 static uint32_t search_iq2(const struct iq_set *set, unsigned variant GS_UNUSED, const float *t,
                            const float *h)
 {
-    float cost[DIM][8], flip[DIM][8], error;
-    unsigned signs = costs(set, t, h, cost, flip);
+    float cost[DIM][8], flip[DIM][8];
+    unsigned signs = costs(set, t, h, cost);
     bool odd = set->even && __builtin_parity(signs);
-    unsigned index = best_point(set, cost, odd ? flip : NULL, &error);
+
+    if (odd)
+        flips(set, t, h, flip);
+    unsigned index = best_point(set, cost, odd ? flip : NULL).index;
 
     if (odd)
         signs ^= 1u << cheapest_flip(set, index, flip);
@@ -149,27 +231,28 @@ static uint32_t search_iq2(const struct iq_set *set, unsigned variant GS_UNUSED,
 static uint32_t search_iq3(const struct iq_set *set, unsigned variant GS_UNUSED, const float *t,
                            const float *h)
 {
-    float cost[DIM][8], flip[DIM][8], plain[2], flipped[2];
-    unsigned signs = costs(set, t, h, cost, flip), index[2];
+    float cost[DIM][8], flip[DIM][8];
+    unsigned signs = costs(set, t, h, cost);
+    struct best best[2], other[2];
 
     for (int p = 0; p < 2; p++)
-        index[p] = best_point(set, cost + 4 * p, NULL, &plain[p]);
+        best[p] = best_point(set, cost + 4 * p, NULL);
     if (set->even && __builtin_parity(signs)) {
-        unsigned other[2];
+        flips(set, t, h, flip);
         for (int p = 0; p < 2; p++)
-            other[p] = best_point(set, cost + 4 * p, flip + 4 * p, &flipped[p]);
-        unsigned p = flipped[0] + plain[1] <= plain[0] + flipped[1] ? 0 : 1;
-        index[p] = other[p];
-        signs ^= 1u << (4 * p + cheapest_flip(set, index[p], flip + 4 * p));
+            other[p] = best_point(set, cost + 4 * p, flip + 4 * p);
+        int p = other[0].error + best[1].error <= best[0].error + other[1].error ? 0 : 1;
+        best[p] = other[p];
+        signs ^= 1u << (4 * p + (int)cheapest_flip(set, best[p].index, flip + 4 * p));
     }
-    return index[0] | index[1] << 9 | signs << 18;
+    return best[0].index | best[1].index << 9 | signs << 18;
 }
 
 static uint32_t search_iq1(const struct iq_set *set, unsigned variant, const float *t,
                            const float *h)
 {
     unsigned first = set->free_shift ? 0 : variant, last = set->free_shift ? 1 : variant;
-    float cost[DIM][8], best = FLT_MAX, error;
+    float cost[DIM][8], least = FLT_MAX;
     uint32_t code = 0;
 
     for (unsigned shift = first; shift <= last; shift++) {
@@ -178,10 +261,10 @@ static uint32_t search_iq1(const struct iq_set *set, unsigned variant, const flo
                 float e = t[c] - ((float)l - 1 + (shift ? -0.125f : 0.125f));
                 cost[c][l] = h[c] * e * e;
             }
-        unsigned index = best_point(set, cost, NULL, &error);
-        if (error < best) {
-            best = error;
-            code = index | shift << 11;
+        struct best best = best_point(set, cost, NULL);
+        if (best.error < least) {
+            least = best.error;
+            code = best.index | shift << 11;
         }
     }
     return code;
@@ -234,6 +317,7 @@ static GS_ALWAYS_INLINE float nearest(search_fn search, const struct gs_points *
 {
     float inverse = gs_point_inverse(run), t[DIM], sum = 0;
 
+    pthread_once(&iq_groups_once, find_groups);
     for (size_t i = 0; i < n; i += DIM) {
         for (unsigned c = 0; c < DIM; c++)
             t[c] = x[i + c] * inverse;
@@ -301,6 +385,7 @@ static GS_ALWAYS_INLINE double feedback(search_fn search, const struct gs_points
     float x[DIM];
     double loss = 0;
 
+    pthread_once(&iq_groups_once, find_groups);
     for (size_t at = first + n; at > first;) {
         at -= DIM;
         float *value = y + (at - first);
@@ -361,8 +446,8 @@ static const struct gs_points outline_iq3_xxs = GS_LEVELS(iq3_xxs_levels, -62, 6
 static const struct gs_points outline_iq3_s = GS_LEVELS(iq3_s_levels, -15, 15);
 static const struct gs_points outline_iq1 = GS_STEPS(-1, 3);
 
-#define SET(name, points_of, count, coordinate_bits, level_list, is_even, is_free)             \
-    static const struct iq_set set_##name = {.grid = (points_of), .n = (count),                \
+#define SET(name, points_of, list_of, coordinate_bits, level_list, is_even, is_free)           \
+    static const struct iq_set set_##name = {.grid = (points_of), .groups = GROUPS_##list_of,  \
                                              .bits = (coordinate_bits), .levels = (level_list),\
                                              .even = (is_even), .free_shift = (is_free)}
 #define POINTS(name, kind, lines, top, count)                                                  \
@@ -371,13 +456,13 @@ static const struct gs_points outline_iq1 = GS_STEPS(-1, 3);
         .outline = &outline_##lines, .data = &set_##name, .nearest = nearest_##kind,           \
         .feedback = feedback_##kind, .value = value_##kind}
 
-SET(iq2_xxs, gs_iq2_xxs_grid, 256, 2, gs_iq2_levels, true, false);
-SET(iq2_xs, gs_iq2_xs_grid, 512, 2, gs_iq2_levels, true, false);
-SET(iq2_s, gs_iq2_s_grid, 1024, 2, gs_iq2_levels, false, false);
-SET(iq3_xxs, gs_iq3_xxs_grid, 256, 3, gs_iq3_xxs_levels, true, false);
-SET(iq3_s, gs_iq3_s_grid, 512, 3, gs_iq3_s_levels, false, false);
-SET(iq1_s, gs_iq1_grid, 2048, 2, NULL, false, false);
-SET(iq1_m, gs_iq1_grid, 2048, 2, NULL, false, true);
+SET(iq2_xxs, gs_iq2_xxs_grid, IQ2_XXS, 2, gs_iq2_levels, true, false);
+SET(iq2_xs, gs_iq2_xs_grid, IQ2_XS, 2, gs_iq2_levels, true, false);
+SET(iq2_s, gs_iq2_s_grid, IQ2_S, 2, gs_iq2_levels, false, false);
+SET(iq3_xxs, gs_iq3_xxs_grid, IQ3_XXS, 3, gs_iq3_xxs_levels, true, false);
+SET(iq3_s, gs_iq3_s_grid, IQ3_S, 3, gs_iq3_s_levels, false, false);
+SET(iq1_s, gs_iq1_grid, IQ1, 2, NULL, false, false);
+SET(iq1_m, gs_iq1_grid, IQ1, 2, NULL, false, true);
 POINTS(iq2_xxs, iq2, iq2, 43, 1);
 POINTS(iq2_xs, iq2, iq2, 43, 1);
 POINTS(iq2_s, iq2, iq2, 43, 1);

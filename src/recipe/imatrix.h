@@ -9,6 +9,8 @@
 #ifndef GS_RECIPE_IMATRIX_H
 #define GS_RECIPE_IMATRIX_H
 
+#include "gosset.h"
+
 #include "core/arena.h"
 #include "file/store.h"
 
@@ -24,5 +26,10 @@ struct gs_imatrix {
 int gs_imatrix_open(const char *path, const struct gs_store *model, struct gs_imatrix *out,
                     struct gs_err *err) GS_MUST_USE;
 void gs_imatrix_clear(struct gs_imatrix *imatrix);
+
+/* See gs_imatrix in gosset.h: the sums over a calibration set of all matrices' inputs in `src`,
+ * to the GGUF file `dst`. */
+int gs_imatrix_make(const char *src, const char *dst, const struct gs_imatrix_options *options,
+                    struct gs_imatrix_result *out, struct gs_err *err) GS_MUST_USE;
 
 #endif
