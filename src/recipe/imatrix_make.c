@@ -129,7 +129,7 @@ static int run(struct making *m, struct gs_err *err)
         rc = gs_decoder_embed(m->decoder, m->calib.tokens + s * ctx, ctx, m->x, err);
         for (uint32_t il = 0; !rc && il < m->lm->config.n_layer; il++) {
             m->block = &m->lm->blocks[il];
-            gs_decoder_block(m->decoder, il, m->block, m->x, ctx);
+            gs_decoder_block(m->decoder, il, m->block, GS_BLOCK_WHOLE, m->x, ctx);
         }
         gs_decoder_final_norm(m->decoder, m->x, ctx, m->x + ctx * C);
         if (head)
