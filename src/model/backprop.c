@@ -13,6 +13,7 @@
 #define CHUNK_ROWS ((size_t)64)
 #define PRODUCT_FLOATS ((size_t)4 << 20)
 #define ALIGN_FLOATS 16u
+#define TOKENS_MAX ((uint64_t)1 << 30) /* so that sizes fit 64 bits */
 
 struct gs_backprop {
     const struct gs_params *params;
@@ -115,6 +116,9 @@ static int check_options(const struct gs_params *p, const struct gs_backprop_opt
 {
     if (!o->texts || !o->ctx)
         return gs_fail(err, GS_E_ARG, "a batch needs at least one text of one token");
+    if ((uint64_t)o->texts * o->ctx > TOKENS_MAX)
+        return gs_fail(err, GS_E_ARG, "%u texts of %u tokens are more than a pass can take",
+                       o->texts, o->ctx);
     if (p->model.position_embd.data && o->ctx > p->lm->config.n_ctx_train)
         return gs_fail(err, GS_E_ARG, "a context of %u is more than the %u positions that the "
                        "model knows", o->ctx, p->lm->config.n_ctx_train);

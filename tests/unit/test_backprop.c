@@ -375,7 +375,28 @@ static void test_refusals(void **state)
     assert_non_null(strstr(err.msg, "256"));
     o = (struct gs_backprop_options){.texts = UINT32_MAX, .ctx = 256};
     err = (struct gs_err){0};
-    assert_int_equal(gs_backprop_create(s.params, &o, &bp, &err), GS_E_NOMEM);
+    assert_int_equal(gs_backprop_create(s.params, &o, &bp, &err), GS_E_ARG);
+    /* Each allocation may fail; nothing is lost then (the sanitizer looks). */
+    o = (struct gs_backprop_options){.texts = 1, .ctx = 4};
+    int rc = GS_E_NOMEM;
+    for (uint64_t n = 1; rc; n++) {
+        err = (struct gs_err){0};
+        gs_alloc_fail_at(n);
+        rc = gs_backprop_create(s.params, &o, &bp, &err);
+        gs_alloc_fail_at(0);
+        assert_true(rc == GS_OK || (rc == GS_E_NOMEM && !bp));
+    }
+    gs_backprop_destroy(&bp);
+    struct gs_params *p;
+    rc = GS_E_NOMEM;
+    for (uint64_t n = 1; rc; n++) {
+        err = (struct gs_err){0};
+        gs_alloc_fail_at(n);
+        rc = gs_params_create(s.lm, NULL, &p, &err);
+        gs_alloc_fail_at(0);
+        assert_true(rc == GS_OK || (rc == GS_E_NOMEM && !p));
+    }
+    gs_params_destroy(&p);
     close_subject(&s);
 }
 
