@@ -22,7 +22,7 @@
 #include "model/backprop.h"
 #include "train/checkpoint.h"
 #include "train/corpus.h"
-#include "train/gradient.h"
+#include "train/grad_norm.h"
 #include "train/log.h"
 #include "train/optimizer.h"
 #include "train/save.h"
@@ -176,7 +176,7 @@ static int make_room(struct run *r, struct gs_err *err)
         return rc;
     r->tokens = gs_alloc((size_t)r->o.batch * r->o.ctx, sizeof *r->tokens);
     r->target = gs_alloc((size_t)r->o.batch * r->o.ctx, sizeof *r->target);
-    r->sums = gs_alloc(gs_gradient_sums(r->params), sizeof *r->sums);
+    r->sums = gs_alloc(gs_grad_norm_sums(r->params), sizeof *r->sums);
     return r->tokens && r->target && r->sums ? GS_OK : gs_fail_nomem(err, "a batch of text");
 }
 
@@ -264,8 +264,8 @@ static int go_on(struct run *r, struct gs_err *err)
 static int broken(struct run *r, uint64_t step, double loss, const float *grads,
                   struct gs_err *err)
 {
-    const struct gs_param *weight = gs_gradient_broken(r->params, r->params->values);
-    const struct gs_param *gradient = gs_gradient_broken(r->params, grads);
+    const struct gs_param *weight = gs_grad_broken(r->params, r->params->values);
+    const struct gs_param *gradient = gs_grad_broken(r->params, grads);
     char kept[64] = "there is no checkpoint yet", where[192] = "no tensor is to blame";
 
     if (r->saved_step)
@@ -307,7 +307,7 @@ static int take_step(struct run *r, struct gs_err *err)
     double start = seconds_now(), lr = gs_schedule_lr(&r->schedule, step);
     double loss = differentiate(r, step);
     const float *grads = gs_backprop_grads(r->bp);
-    double norm = gs_gradient_norm(r->params, r->team, grads, r->sums);
+    double norm = gs_grad_norm(r->params, r->team, grads, r->sums);
 
     if (!isfinite(loss) || !isfinite(norm))
         return broken(r, step, loss, grads, err);

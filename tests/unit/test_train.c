@@ -18,7 +18,7 @@
 #include "tests/unit/tiny.h"
 #include "train/checkpoint.h"
 #include "train/corpus.h"
-#include "train/gradient.h"
+#include "train/grad_norm.h"
 #include "train/optimizer.h"
 #include "train/save.h"
 #include "train/schedule.h"
@@ -64,7 +64,7 @@ static void test_ten_steps(void **state)
     if (gs_lm_open(store, &lm, &err) || gs_params_create(lm, NULL, &p, &err) ||
         gs_backprop_create(p, &bo, &bp, &err) || gs_optimizer_create(p, &oo, &o, &err))
         fail_msg("%s", err.msg);
-    double *sums = gs_alloc(gs_gradient_sums(p), sizeof *sums);
+    double *sums = gs_alloc(gs_grad_norm_sums(p), sizeof *sums);
     FILE *f = fopen("tests/golden/train_losses.txt", "r");
     if (!f)
         fail_msg("tests/golden/train_losses.txt: run from the root of the repository");
@@ -78,7 +78,7 @@ static void test_ten_steps(void **state)
         draw_texts(step, tokens, target);
         memset(gs_backprop_grads(bp), 0, p->floats * sizeof(float));
         gs_backprop_loss(bp, tokens, target, 1.0f / (TEXTS * CTX), &loss);
-        double norm = gs_gradient_norm(p, NULL, gs_backprop_grads(bp), sums);
+        double norm = gs_grad_norm(p, NULL, gs_backprop_grads(bp), sums);
         loss /= TEXTS * CTX;
         if (!(fabs(loss - want) < 1e-4 * want && fabs(norm - want_norm) < 1e-3 * want_norm))
             fail_msg("step %u: loss %.9g, norm %.9g, not %.9g, %.9g", step, loss, norm, want,

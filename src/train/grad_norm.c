@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "train/gradient.h"
+#include "train/grad_norm.h"
 
 #include <math.h>
 
@@ -24,24 +24,24 @@ static void square_piece(void *ctx, size_t begin, size_t end, int worker GS_UNUS
     }
 }
 
-size_t gs_gradient_sums(const struct gs_params *p)
+size_t gs_grad_norm_sums(const struct gs_params *p)
 {
     return (p->floats + PIECE_FLOATS - 1) / PIECE_FLOATS;
 }
 
-double gs_gradient_norm(const struct gs_params *p, struct gs_team *team, const float *g,
+double gs_grad_norm(const struct gs_params *p, struct gs_team *team, const float *g,
                         double *sums)
 {
     struct norm c = {.g = g, .sums = sums, .n = p->floats};
     double sum = 0;
 
-    gs_team_run(team, gs_gradient_sums(p), 4, square_piece, &c);
-    for (size_t i = 0; i < gs_gradient_sums(p); i++)
+    gs_team_run(team, gs_grad_norm_sums(p), 4, square_piece, &c);
+    for (size_t i = 0; i < gs_grad_norm_sums(p); i++)
         sum += sums[i];
     return sqrt(sum);
 }
 
-const struct gs_param *gs_gradient_broken(const struct gs_params *p, const float *values)
+const struct gs_param *gs_grad_broken(const struct gs_params *p, const float *values)
 {
     for (size_t i = 0; i < p->n; i++)
         for (size_t j = 0; j < p->list[i].count; j++)
