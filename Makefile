@@ -13,6 +13,12 @@ LIBS     := jansson libpcre2-8 libutf8proc
 PKG      := $(shell command -v pkg-config 2>/dev/null)
 LIB_CFLAGS := $(if $(PKG),$(shell pkg-config --cflags $(LIBS) 2>/dev/null))
 LIB_LDLIBS := $(if $(PKG),$(shell pkg-config --libs $(LIBS) 2>/dev/null)) -lm -pthread
+# Optional, and without a .pc file: GLPK for the best types under a budget (GLPK= leaves it out).
+GLPK ?= $(shell echo 'int main(void) { return 0; }' | $(CC) -include glpk.h -xc - -lglpk -o /dev/null 2>/dev/null && echo yes)
+ifneq ($(GLPK),)
+LIB_CFLAGS += -DGS_HAVE_GLPK
+LIB_LDLIBS += -lglpk
+endif
 
 WARN := -Wall -Wextra -Wshadow -Wundef -Wvla -Wstrict-prototypes -Wmissing-prototypes \
         -Wcast-qual -Wpointer-arith -Werror
@@ -179,7 +185,7 @@ install: all $(B)/gosset.pc
 .PHONY: $(B)/gosset.pc
 $(B)/gosset.pc: tools/gosset.pc.in
 	@mkdir -p $(@D)
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(LIBS)|' $< > $@
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(LIBS)|' -e 's|@EXTRA@|$(if $(GLPK),-lglpk)|' $< > $@
 
 clean:
 	rm -rf build
