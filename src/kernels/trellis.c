@@ -58,6 +58,58 @@ static void prepare_map(struct gs_trellis *t)
     }
 }
 
+/* `index` as trellis_dot_avx2.c wants it: magnitude bits 0 … 3 in place, then (6-bit indexes)
+ * bit 4 in bit 7, or (7-bit) bit 4 in place and bit 5 in bit 7; the sign in bit 6. */
+static unsigned plane_index(const struct gs_trellis *t, unsigned index)
+{
+    unsigned select = t->index_bits - 2u; /* highest bit of a magnitude, if beyond bit 3 */
+    unsigned sign = index >> (t->index_bits - 1u) & 1;
+    unsigned low = index & (t->index_bits == 7 ? 31 : 15);
+
+    return low | sign << 6 | (select > 3 ? (index >> select & 1) << 7 : 0);
+}
+
+/* What nibble n of a group, counted from its window's first, adds to the index of weight j. */
+static void prepare_parts(struct gs_trellis *t, unsigned j)
+{
+    struct gs_trellis_planes *p = &t->planes;
+    unsigned skip = t->start[j] % 4;
+
+    for (unsigned n = 0; n < 5; n++)
+        for (unsigned i = 0; i < 16; i++) {
+            unsigned state = (i << (4 * n) >> skip) & ((1u << t->window) - 1);
+            p->part[j][n][i] = (uint8_t)plane_index(t, gs_trellis_index(t, state));
+            if (n == 0)
+                p->part[j][n][i] ^= 0x20; /* so that no index is 0 */
+        }
+}
+
+static void prepare_planes(struct gs_trellis *t)
+{
+    struct gs_trellis_planes *p = &t->planes;
+
+
+    p->positive = true;
+    for (unsigned i = 0; i < 1u << (t->index_bits - 1); i++)
+        p->positive = p->positive && t->magnitude[i] >= 0;
+    bool aligned = t->rate % 8 == 0 && p->positive;
+    p->bytes = (uint8_t)((t->start[7] + t->window + 7) / 8);
+    for (unsigned j = 0; j < 8; j++) {
+        p->shift[j] = j * t->rate % 8;
+        prepare_parts(t, j);
+    }
+    for (unsigned g = 0; g < 4; g++) { /* groups 2g and 2g + 1 */
+        unsigned base = 2 * g * t->rate / 8, second = (2 * g + 1) * t->rate / 8 - base;
+        for (unsigned i = 0; i < 16; i++) {
+            unsigned from = aligned ? i % 2 * second + i / 2 : i / 8 * second + i % 8;
+            p->gather[g][i] = (uint8_t)from;
+            bool wraps = base + i >= t->rate;
+            p->wrap_keep[g][i] = wraps ? 0 : 0xff;
+            p->wrap_from[g][i] = (uint8_t)(wraps ? base + i - t->rate : 0x80);
+        }
+    }
+}
+
 void gs_trellis_prepare(struct gs_trellis *t)
 {
     assert(t->window >= 8 && t->window <= 16);
@@ -80,6 +132,7 @@ void gs_trellis_prepare(struct gs_trellis *t)
         t->spread_shift[i / 8][i % 8] = t->shifts[i] % 8;
     }
     prepare_map(t);
+    prepare_planes(t);
 }
 
 /* Upper bound over all levels; each lays out its scratch by itself. Most of it are the

@@ -59,6 +59,13 @@ struct gs_trellis {
                                bit 6 moved to bit 7 */
     GS_ALIGNED(16) uint8_t nibble[4][16]; /* the map by nibbles of the state, lowest first;
                                the index's top bit moved to bit 7 for every q */
+    struct gs_trellis_planes {  /* for trellis_dot_avx2.c, which says what these are */
+        GS_ALIGNED(16) uint8_t part[8][5][16];
+        GS_ALIGNED(16) uint8_t gather[4][16], wrap_keep[4][16], wrap_from[4][16];
+        uint64_t shift[8];
+        uint8_t bytes;              /* of a group */
+        bool positive;              /* magnitudes */
+    } planes;
 };
 
 /* Derives the second part from the first. */

@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernels/tile_avx2.h"
+#include "kernels/viterbi.h"
 
 enum { PADDED = 4 * GS_TRELLIS_RATE_MAX + 16 };
 
@@ -134,43 +134,4 @@ void gs_trellis_decode_avx2(const struct gs_trellis *t, const uint8_t *codes, si
 #define DECODE(wide, index_bits) decode(&d, codes, tiles, values, wide, index_bits)
     FOR_CODE(t, DECODE);
 #undef DECODE
-}
-
-static GS_ALWAYS_INLINE void dot(const struct decoder *d, const uint8_t *codes, size_t tiles,
-                                 const struct gs_int8 *x, float y[16], bool wide,
-                                 unsigned index_bits)
-{
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    __m256 total[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    const int8_t *q = x->q;
-    const float *scale = x->scale;
-    uint8_t padded[PADDED] = {0};
-
-    while (tiles) {
-        __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-        size_t n = GS_MIN(tiles, (size_t)GS_INT8_BLOCK / GS_TRELLIS_COLS);
-        for (tiles -= n; n > 0; n--, codes += gs_trellis_tile_bytes(d->t)) {
-            close_ring(d->t, codes, padded);
-            for (unsigned c = 0; c < 4; c++, q += 4)
-                for (unsigned h = 0; h < 2; h++)
-                    sum[h] = add_products(
-                        sum[h], values_of(d, padded + c * d->t->rate, h, wide, index_bits),
-                        four(q));
-        }
-        __m256 s = _mm256_set1_ps(*scale++);
-        for (unsigned h = 0; h < 2; h++)
-            total[h] = _mm256_fmadd_ps(s, _mm256_cvtepi32_ps(sum[h]), total[h]);
-    }
-    for (unsigned h = 0; h < 2; h++)
-        _mm256_storeu_ps(y + 8 * h, _mm256_permutevar8x32_ps(total[h], order));
-}
-
-void gs_trellis_dot_avx2(const struct gs_trellis *t, const uint8_t *codes, size_t tiles,
-                         const struct gs_int8 *x, float y[16])
-{
-    struct decoder d = make_decoder(t);
-
-#define DOT(wide, index_bits) dot(&d, codes, tiles, x, y, wide, index_bits)
-    FOR_CODE(t, DOT);
-#undef DOT
 }
