@@ -93,8 +93,8 @@ void gs_transpose_f32_avx2(const float *src, size_t stride, size_t lines, size_t
 {
     size_t whole_lines = lines / 8 * 8, whole = k / 8 * 8;
 
-    for (size_t i = 0; i < whole_lines; i += 8)
-        for (size_t p = 0; p < whole; p += 8)
+    for (size_t p = 0; p < whole; p += 8)
+        for (size_t i = 0; i < whole_lines; i += 8)
             transpose_8x8(src + i * stride + p, stride, width, dst + p * width + i);
     for (size_t p = 0; p < k; p++)
         for (size_t i = p < whole ? whole_lines : 0; i < lines; i++)

@@ -10,6 +10,7 @@
 
 /* Floats that a task packs: a few microseconds. */
 #define PACK_FLOATS ((size_t)32 * 1024)
+#define PACK_STEPS 16u
 
 struct gs_mul_space {
     struct gs_team *team;
@@ -59,32 +60,49 @@ struct job {
     float *c;
 };
 
-/* Panels begin … end-1 of A. */
+/* An operand whose lines (rows of A, columns of B) are contiguous in memory is packed line by
+ * line: tasks are panels. One whose lines are strided is read along k, a few steps over all
+ * panels at a time, so that memory is read in order: tasks are steps. */
 static void pack_a(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
 {
     const struct job *job = ctx;
-    size_t row = begin * GS_PANEL_ROWS, rows = GS_MIN(end * GS_PANEL_ROWS, job->m) - row;
-    struct gs_operand_f32 a = {job->a.data + row * job->a.row, job->a.row, job->a.col};
+    const struct gs_operand_f32 *a = &job->a;
+    bool steps = a->row == 1;
+    size_t first = steps ? 0 : begin * GS_PANEL_ROWS;
+    size_t last = steps ? job->m : GS_MIN(end * GS_PANEL_ROWS, job->m);
+    size_t p = steps ? begin : 0, depth = steps ? end - begin : job->k;
 
-    gs_pack_a_f32(job->space->a + row * job->k, a, rows, job->k, 1);
+    for (size_t i = first; i < last; i += GS_PANEL_ROWS)
+        gs_pack_a_f32(job->space->a + i * job->k + p * GS_PANEL_ROWS,
+                      (struct gs_operand_f32){a->data + i * a->row + p * a->col, a->row, a->col},
+                      GS_MIN(GS_PANEL_ROWS, last - i), depth, 1);
 }
 
 static void pack_b(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
 {
     const struct job *job = ctx;
-    size_t col = begin * GS_PANEL_F32, cols = GS_MIN(end * GS_PANEL_F32, job->n) - col;
-    struct gs_operand_f32 b = {job->b.data + col * job->b.col, job->b.row, job->b.col};
+    const struct gs_operand_f32 *b = &job->b;
+    bool steps = b->col == 1;
+    size_t first = steps ? 0 : begin * GS_PANEL_F32;
+    size_t last = steps ? job->n : GS_MIN(end * GS_PANEL_F32, job->n);
+    size_t p = steps ? begin : 0, depth = steps ? end - begin : job->k;
 
-    gs_pack_b_f32(job->space->b + col * job->k, b, job->k, cols);
+    for (size_t j = first; j < last; j += GS_PANEL_F32)
+        gs_pack_b_f32(job->space->b + j * job->k + p * GS_PANEL_F32,
+                      (struct gs_operand_f32){b->data + j * b->col + p * b->row, b->row, b->col},
+                      depth, GS_MIN(GS_PANEL_F32, last - j));
 }
 
-static void pack(const struct job *job, gs_team_fn fn, size_t lines, size_t width)
+static void pack(const struct job *job, gs_team_fn fn, bool steps, size_t lines, size_t width)
 {
     size_t panels = (lines + width - 1) / width;
-    size_t grain = GS_MAX(PACK_FLOATS / (width * job->k + 1), 1u);
     struct job copy = *job;
 
-    gs_team_run(job->space->team, panels, grain, fn, &copy);
+    if (steps)
+        gs_team_run(job->space->team, job->k, PACK_STEPS, fn, &copy);
+    else
+        gs_team_run(job->space->team, panels, GS_MAX(PACK_FLOATS / (width * job->k + 1), 1u),
+                    fn, &copy);
 }
 
 static void multiply(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
@@ -115,13 +133,13 @@ void gs_mul_in_space(struct gs_mul_space *space, size_t m, size_t n, size_t k,
         job.n = GS_MIN(strip, n - j);
         job.tiles_n = (job.n + TILE - 1) / TILE;
         job.b = (struct gs_operand_f32){b.data + j * b.col, b.row, b.col};
-        pack(&job, pack_b, job.n, GS_PANEL_F32);
+        pack(&job, pack_b, b.col == 1, job.n, GS_PANEL_F32);
         for (size_t i = 0; i < m; i += strip) {
             job.m = GS_MIN(strip, m - i);
             job.a = (struct gs_operand_f32){a.data + i * a.row, a.row, a.col};
             job.c = c + i * c_stride + j;
             if (j == 0 || m > strip)
-                pack(&job, pack_a, job.m, GS_PANEL_ROWS);
+                pack(&job, pack_a, a.row == 1, job.m, GS_PANEL_ROWS);
             gs_team_run(space->team, (job.m + TILE - 1) / TILE * job.tiles_n, 1, multiply,
                         &job);
         }

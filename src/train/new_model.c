@@ -158,6 +158,25 @@ static int train_vocabulary(const struct gs_train_options *o, uint32_t n_vocab,
     return rc;
 }
 
+/* The vocabulary of a model, which has the size that the configuration may say. */
+static int take_vocabulary(const struct gs_train_options *o, const struct config *c,
+                           struct gs_store **model, struct gs_err *err)
+{
+    struct gs_array tokens = {0};
+    int rc = gs_store_open(o->tokenizer, model, err);
+
+    if (rc)
+        return rc;
+    rc = gs_meta_get_array(gs_store_meta(*model), "tokenizer.ggml.tokens", GS_VALUE_STRING,
+                           &tokens, err);
+    if (rc < 0)
+        return rc;
+    if (c->n_vocab && tokens.count != c->n_vocab)
+        return gs_fail(err, GS_E_ARG, "%s: its vocabulary has %llu tokens, n_vocab is %u",
+                       o->tokenizer, (unsigned long long)tokens.count, c->n_vocab);
+    return GS_OK;
+}
+
 int gs_train_new_model(const struct gs_train_options *o, struct gs_store **out,
                        struct gs_err *err)
 {
@@ -171,7 +190,7 @@ int gs_train_new_model(const struct gs_train_options *o, struct gs_store **out,
         return rc;
     complete(&c);
     if (o->tokenizer) {
-        if (!(rc = gs_store_open(o->tokenizer, &model, err)))
+        if (!(rc = take_vocabulary(o, &c, &model, err)))
             rc = gs_model_create(&c.sizes, gs_store_meta(model), o->seed, out, err);
     } else if (!(rc = gs_meta_create(&meta, err)) &&
                !(rc = train_vocabulary(o, c.n_vocab, meta, err))) {

@@ -23,7 +23,7 @@
 #include "train/checkpoint.h"
 #include "train/corpus.h"
 #include "train/grad_norm.h"
-#include "train/log.h"
+#include "train/train_log.h"
 #include "train/optimizer.h"
 #include "train/save.h"
 #include "train/schedule.h"

@@ -139,8 +139,7 @@ static void test_optimizers(void **state)
         gs_free(&memory);
     }
     assert_null(gs_optimizer_kind_find("adam"));
-    /* What low bits are for. */
-    uint64_t full = gs_optimizer_kind_find("adamw")->bytes(1024, 1024);
+        uint64_t full = gs_optimizer_kind_find("adamw")->bytes(1024, 1024);
     assert_true(gs_optimizer_kind_find("adamw8")->bytes(1024, 1024) * 39 < full * 10);
     assert_true(gs_optimizer_kind_find("adamw4")->bytes(1024, 1024) * 75 < full * 10);
 }
@@ -428,6 +427,9 @@ static void test_refusals(void **state)
     refuse(&p, &o, GS_E_ARG, "unknown key 'depth'");
     o.config = "n_embd=32,n_layer=one";
     refuse(&p, &o, GS_E_ARG, "'one'");
+    o.config = "n_embd=32,n_layer=1,n_head=2,n_vocab=300";
+    o.tokenizer = p.model;
+    refuse(&p, &o, GS_E_ARG, "n_vocab is 300");
     o = options_of(&p);
     o.ctx = 200000; /* a text shorter than a context */
     refuse(&p, &o, GS_E_ARG, "too few for a context of 200000");

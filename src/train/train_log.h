@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The log of a run: one JSON object a line, appended as the run goes. */
-#ifndef GS_TRAIN_LOG_H
-#define GS_TRAIN_LOG_H
+#ifndef GS_TRAIN_TRAIN_LOG_H
+#define GS_TRAIN_TRAIN_LOG_H
 
 #include "core/err.h"
 

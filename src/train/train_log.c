@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "train/log.h"
+#include "train/train_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
