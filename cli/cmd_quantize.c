@@ -119,7 +119,7 @@ static int run(const struct settings *s)
         .bpw = (double)s->bpw, .recipe = s->recipe, .calib = s->calib.path,
         .n_calib = self ? 0 : s->calib.count, .tokens = s->tokens,
         .imatrix = s->imatrix, .type = s->type, .pure = s->pure, .keep = s->keep.path,
-        .n_keep = s->keep.count,
+        .n_keep = s->keep.count, .size = s->size,
         .allow_requantize = s->allow_requantize, .overwrite = s->overwrite,
         .resume = s->resume, .dry_run = s->dry_run, .no_eval = s->no_eval,
         .threads = s->threads, .plan = show_plan, .progress = progress};
@@ -130,8 +130,8 @@ static int run(const struct settings *s)
 
     if (!s->output)
         return usage_error("quantize", "where to? give --output FILE");
-    if (!(s->bpw > 0) && !s->type)
-        return usage_error("quantize", "how small? give --bpw BITS, or --type TYPE");
+    if (!(s->bpw > 0) && !s->type && !s->size)
+        return usage_error("quantize", "how small? give --bpw BITS, --size BYTES or --type TYPE");
     options.plan_ctx = &copy;
     if (gs_quantize(s->argument[0], s->output, &options, &result, &err))
         return failure(&err);
@@ -144,8 +144,11 @@ static const struct option options[] = {
      offsetof(struct settings, output), 0, 0},
     {'b', "bpw", "BITS", "bits a weight, at most, everything counted; fractions are fine",
      &kind_float, offsetof(struct settings, bpw), 0.1, 64},
+    {0, "size", "BYTES", "bytes of the file, at most, as 700MB or 3.5GiB; instead of --bpw",
+     &kind_bytes, offsetof(struct settings, size), 0, 0},
     {0, "type", "TYPE", "write a stock GGUF file of this type instead, by the names of "
-     "llama-quantize: Q4_K_M, IQ4_XS, Q4_0…", &kind_string, offsetof(struct settings, type), 0, 0},
+     "llama-quantize: Q4_K_M, IQ4_XS, Q4_0…; auto: types by measurement, under --bpw or --size",
+     &kind_string, offsetof(struct settings, type), 0, 0},
     {0, "pure", NULL, "with --type: the same type everywhere, no mix", &kind_flag,
      offsetof(struct settings, pure), 0, 0},
     {0, "keep", "REGEX=TYPE", "with --type: the type of tensors whose name matches; may be "

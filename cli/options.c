@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define HELP_COLUMN 27
 #define HELP_WIDTH 90
@@ -116,6 +117,27 @@ static bool parse_float(const struct option *option, const char *text, void *fie
     return true;
 }
 
+/* Bytes: a number and a unit. KB, MB and GB are powers of 1000, with an i powers of 1024. */
+static bool parse_bytes(const struct option *option, const char *text, void *field, char *why,
+                        size_t size)
+{
+    static const struct { const char *unit; double bytes; } units[] = {
+        {"", 1},     {"B", 1},          {"KB", 1e3},        {"MB", 1e6},      {"GB", 1e9},
+        {"TB", 1e12}, {"KiB", 0x1p10},  {"MiB", 0x1p20},    {"GiB", 0x1p30},  {"TiB", 0x1p40},
+    };
+    char *end;
+    double v = strtod(text, &end);
+
+    (void)option;
+    for (size_t i = 0; isdigit((unsigned char)*text) && i < COUNT(units); i++)
+        if (!strcasecmp(end, units[i].unit) && v * units[i].bytes < 0x1p62) {
+            *(uint64_t *)field = (uint64_t)(v * units[i].bytes);
+            return true;
+        }
+    snprintf(why, size, "'%s' is no size such as 700MB or 3.5GiB", text);
+    return false;
+}
+
 static bool parse_files(const struct option *option, const char *text, void *field, char *why,
                         size_t size)
 {
@@ -169,6 +191,7 @@ const struct option_kind kind_u64 = {true, parse_u64, show_u64};
 const struct option_kind kind_i64 = {true, parse_i64, show_i64};
 const struct option_kind kind_float = {true, parse_float, show_float};
 const struct option_kind kind_files = {true, parse_files, show_nothing};
+const struct option_kind kind_bytes = {true, parse_bytes, show_nothing};
 
 /* ---- shared groups ----------------------------------------------------------------- */
 

@@ -47,6 +47,7 @@ struct settings {
     float bpw;
     const char *recipe, *imatrix;
     struct files calib, keep;
+    uint64_t size;
     uint64_t tokens;
     bool pure;
     bool allow_requantize, resume, dry_run, no_eval;
@@ -81,7 +82,7 @@ struct option_kind {
 };
 
 extern const struct option_kind kind_flag, kind_string, kind_int, kind_u32, kind_u64, kind_i64,
-    kind_float, kind_files;
+    kind_float, kind_files, kind_bytes;
 
 struct option {
     char letter; /* 0 = none */

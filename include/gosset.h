@@ -348,7 +348,9 @@ typedef int (*gs_plan_fn)(void *ctx, const struct gs_plan_info *plan);
 
 struct gs_quantize_options {
     double bpw;                  /* native file: bits a weight of all tensors, at most */
-    const char *type;            /* stock file instead: "Q4_K_M", "IQ2_XS"…; see gs_type_name */
+    uint64_t size;               /* or bytes of the file, at most */
+    const char *type;            /* stock file instead: "Q4_K_M", "IQ2_XS"…; see gs_type_name.
+                                    "auto": types by measurement, under bpw or size */
     bool pure;                   /* its base type everywhere, no mix */
     const char *const *keep;     /* its types for single tensors: REGEX=TYPE */
     size_t n_keep;

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Installs what is missing to build and test gosset. On Debian and Ubuntu through apt-get;
 # elsewhere prints what is needed.
-required="gcc make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcmocka-dev"
+required="gcc make pkg-config libjansson-dev libpcre2-dev libutf8proc-dev libcmocka-dev libglpk-dev"
 if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
     cat <<'EOF'
 This is not Debian or Ubuntu; install these with your package manager, then run make:
   a C11 compiler (gcc or clang), GNU make, pkg-config
   jansson, PCRE2 (8 bit), utf8proc      libraries with their headers
   cmocka                                for the tests
+  GLPK                                  optional: the best types under a budget
 EOF
     exit 0
 fi

@@ -289,18 +289,22 @@ void gs_decoder_final_norm(struct gs_decoder *d, const float *x, size_t n, float
                     c->norm_eps, y);
 }
 
-void gs_decoder_logits(struct gs_decoder *d, size_t first, size_t count, float *out)
+void gs_decoder_head(struct gs_decoder *d, const float *y, size_t n, float *out)
 {
     const struct gs_config *c = &d->lm->config;
     const struct gs_model_weights *m = &d->lm->model;
 
-    assert(first <= d->last && count <= d->last - first);
-    if (!count)
+    if (!n)
         return;
-    gs_linear_forward(&d->run, &m->output, m->output_b, d->act.norm + first * c->n_embd, count,
-                      out);
+    gs_linear_forward(&d->run, &m->output, m->output_b, y, n, out);
     if (c->logit_softcap != 0)
-        gs_softcap_forward(&d->run, c->logit_softcap, out, count * c->n_vocab);
+        gs_softcap_forward(&d->run, c->logit_softcap, out, n * c->n_vocab);
+}
+
+void gs_decoder_logits(struct gs_decoder *d, size_t first, size_t count, float *out)
+{
+    assert(first <= d->last && count <= d->last - first);
+    gs_decoder_head(d, d->act.norm + first * d->lm->config.n_embd, count, out);
 }
 
 uint64_t gs_decoder_kv_bytes(const struct gs_decoder *d)

@@ -69,8 +69,8 @@ static int build(struct gs_work *work, size_t index, struct built *b, struct gs_
     return rc ? rc : gs_work_codec(work, item->rate, &b->native.codec, err);
 }
 
-/* The field that holds the matrix: a fused up projection has one of its own. */
-static struct gs_matrix *field_of(struct gs_block_weights *w, const struct gs_plan_item *item)
+/* A fused up projection has a field of its own. */
+struct gs_matrix *gs_work_field(struct gs_block_weights *w, const struct gs_plan_item *item)
 {
     if (item->fused && item->field == offsetof(struct gs_block_weights, ffn_up))
         return &w->ffn_gate_up;
@@ -90,7 +90,7 @@ int gs_work_advance(struct gs_work *work, uint32_t il, enum gs_block_part part, 
         if (!gs_plan_is_rounded(item) || !gs_input_in_part(item->input, part))
             continue;
         rc = build(work, i, &built[n], err);
-        *field_of(&w, item) = (struct gs_matrix){
+        *gs_work_field(&w, item) = (struct gs_matrix){
             .data = built[n].payload, .type = item->native ? GS_TYPE_I8 : item->type,
             .rows = item->rows, .cols = item->cols,
             .row_bytes = item->native ? 0 : item->codes_stride,

@@ -94,7 +94,9 @@ static void choose_type(struct gs_plan *plan, const struct gs_lm *lm, struct gs_
         .gqa = config->n_head_kv ? config->n_head / config->n_head_kv : 1,
         .head = item->input == GS_INPUT_HEAD, .cols = item->cols};
     int kept = gs_keeps_find(options->keeps, place.name);
+    int chosen = options->types ? options->types[item->source - gs_store_tensor(lm->store, 0)] : -1;
     enum gs_type want = kept >= 0 ? (enum gs_type)kept
+                        : chosen >= 0 ? (enum gs_type)chosen
                         : options->pure ? gs_mix_base(plan->mix)
                         : gs_mix_type(plan->mix, &place);
 
@@ -104,6 +106,7 @@ static void choose_type(struct gs_plan *plan, const struct gs_lm *lm, struct gs_
                "of %u, as %s has them", place.name, gs_type_info(item->type)->name, item->cols,
                gs_type_info(want)->block, gs_type_info(want)->name);
     item->stock = gs_format_find(item->type) != NULL;
+    item->kept = kept >= 0;
 }
 
 static int refuse_requantizing(const struct gs_tensor *t, struct gs_err *err)

@@ -29,6 +29,7 @@ struct gs_plan_item {
     const struct gs_tensor *source;
     bool native;             /* rounded to the recipe's grid */
     bool stock;              /* rounded to the block type `type` */
+    bool kept;               /* which the caller fixed by name */
     bool fused;              /* its rows are those of several matrices */
     enum gs_type type;       /* not native: stored so */
     unsigned rate;           /* native: bits per 8 weights */
@@ -64,6 +65,8 @@ struct gs_plan_options {
     const struct gs_mix *mix; /* types of a stock file; NULL: a native file */
     struct gs_keeps *keeps; /* for single tensors of it; or NULL */
     bool pure;              /* the mix's base type everywhere */
+    const int *types;       /* by tensor of the source, instead of the mix's; negative or NULL:
+                               as the mix says */
     bool allow_requantize;
 };
 

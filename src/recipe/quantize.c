@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "core/alloc.h"
 #include "core/hash.h"
 #include "core/log.h"
+#include "recipe/budget.h"
 #include "recipe/convert.h"
 #include "recipe/estimate.h"
 #include "recipe/native_file.h"
@@ -42,6 +44,12 @@ int gs_work_codec(struct gs_work *work, unsigned rate, const struct gs_codec **o
 
 /* ---- before the work ---------------------------------------------------------------------- */
 
+/* Types by measurement, under a budget. */
+static bool is_auto(const struct gs_quantize_options *o)
+{
+    return o->type && !strcasecmp(o->type, "auto");
+}
+
 static int check_options(const struct gs_quantize_options *o, const char *dst,
                          struct gs_err *err)
 {
@@ -49,14 +57,15 @@ static int check_options(const struct gs_quantize_options *o, const char *dst,
     struct stat st;
     int rc = GS_OK;
 
-    if (o->type && o->bpw > 0)
-        return gs_fail(err, GS_E_ARG, "type %s and %g bits a weight: give one of them", o->type,
-                       o->bpw);
-    if (o->type && !gs_mix_find(o->type))
+    if (o->bpw > 0 && o->size)
+        return gs_fail(err, GS_E_ARG, "bits a weight and a size: give one of them");
+    if (o->type && !is_auto(o) && (o->bpw > 0 || o->size))
+        return gs_fail(err, GS_E_ARG, "type %s and a budget: give one of them", o->type);
+    if (o->type && !is_auto(o) && !gs_mix_find(o->type))
         return gs_fail(err, GS_E_ARG, "type %s: there is no such block type or mix", o->type);
     if (!o->type && (o->pure || o->n_keep))
         return gs_fail(err, GS_E_ARG, "types of single tensors go with a type for the rest");
-    if (!o->type && !(o->bpw > 0 && o->bpw <= 64))
+    if ((!o->type || is_auto(o)) && !o->size && !(o->bpw > 0 && o->bpw <= 64))
         return gs_fail(err, GS_E_ARG, "%g bits a weight: give a number from 1 on", o->bpw);
     if (!stat(dst, &st) && !o->overwrite)
         return gs_fail(err, GS_E_IO, "%s: exists already", dst);
@@ -115,23 +124,6 @@ static int open_source(struct gs_work *work, const char *src, const char *dst,
     return gs_lm_open(work->store, &work->lm, err);
 }
 
-static int make_plan(struct gs_work *work, struct gs_err *err)
-{
-    const struct gs_quantize_options *o = work->options;
-    struct gs_plan_options options = {.bpw = o->bpw, .allow_requantize = o->allow_requantize,
-                                      .mix = o->type ? gs_mix_find(o->type) : NULL,
-                                      .pure = o->pure};
-    int rc = gs_keeps_create(o->keep, o->n_keep, &options.keeps, err);
-
-    if (!rc)
-        rc = gs_plan_create(work->lm, &work->recipe, &options, &work->plan, err);
-    gs_keeps_destroy(&options.keeps);
-    for (size_t i = 0; !rc && i < work->plan.n_items; i++)
-        if (gs_plan_is_rounded(&work->plan.items[i]))
-            work->total += (uint64_t)work->plan.items[i].rows * work->plan.items[i].cols;
-    return rc;
-}
-
 /* Reads or samples the calibration set, and what forwards over it need. */
 static int calibrate(struct gs_work *work, struct gs_err *err)
 {
@@ -155,6 +147,110 @@ static int calibrate(struct gs_work *work, struct gs_err *err)
     if (rc || !work->uses_h)
         return rc;
     return gs_decoder_create(work->lm, &decoder, &work->decoder, err);
+}
+
+/* The plan for options, without the overhead of the file, which is returned: bytes of the file
+ * that are in no tensor. */
+static int draft_plan(struct gs_work *work, const struct gs_plan_options *options,
+                      uint64_t *overhead, struct gs_err *err)
+{
+    uint64_t bytes = 0;
+    int rc;
+
+    gs_plan_clear(&work->plan);
+    if ((rc = gs_plan_create(work->lm, &work->recipe, options, &work->plan, err)) ||
+        (rc = gs_native_file_size(work, &bytes, err)))
+        return rc;
+    *overhead = bytes - work->plan.bytes;
+    return GS_OK;
+}
+
+/* Padding may grow as sizes change: at most so much a tensor. */
+#define PADDING 32u
+
+/* Bytes of all tensors that the budget allows. */
+static int budget_bytes(const struct gs_work *work, uint64_t overhead, uint64_t *out,
+                        struct gs_err *err)
+{
+    const struct gs_quantize_options *o = work->options;
+    uint64_t margin = overhead + PADDING * work->plan.n_tensors;
+
+    *out = (uint64_t)(o->bpw * (double)work->plan.parameters / 8);
+    if (!o->size)
+        return GS_OK;
+    if (o->size <= margin)
+        return gs_fail(err, GS_E_ARG, "a file of %" PRIu64 " bytes: metadata takes %" PRIu64
+                       " already", o->size, margin);
+    *out = o->size - margin;
+    return GS_OK;
+}
+
+/* The mix whose base type most weights have: what the file calls itself. */
+static const struct gs_mix *main_mix(const struct gs_plan *plan)
+{
+    uint64_t weights[GS_TYPE_COUNT] = {0};
+    const struct gs_mix *best = NULL;
+
+    for (size_t i = 0; i < plan->n_items; i++)
+        if (plan->items[i].stock)
+            weights[plan->items[i].type] += (uint64_t)plan->items[i].rows * plan->items[i].cols;
+    for (size_t i = 0; gs_mix_at(i); i++)
+        if (!best || weights[gs_mix_base(gs_mix_at(i))] > weights[gs_mix_base(best)])
+            best = gs_mix_at(i);
+    return best;
+}
+
+/* Types by measurement; the recipe's calibration set and the decoder are there. */
+static int plan_types(struct gs_work *work, struct gs_plan_options *options, struct gs_err *err)
+{
+    uint64_t overhead = 0, bytes = 0;
+    int *types = gs_alloc(gs_store_count(work->store), sizeof *types);
+    int rc = types ? GS_OK : gs_fail_nomem(err, "the plan");
+
+    options->mix = gs_mix_find("Q8_0");
+    if (!rc && !work->uses_h)
+        rc = gs_fail(err, GS_E_ARG, "types are chosen by second moments: give a calibration text, "
+                     "no importance matrix, and the rounder ldlq");
+    if (!rc && !(rc = draft_plan(work, options, &overhead, err)) &&
+        !(rc = budget_bytes(work, overhead, &bytes, err)) &&
+        !(rc = gs_budget_types(work, bytes, types, err))) {
+        options->types = types;
+        gs_plan_clear(&work->plan);
+        rc = gs_plan_create(work->lm, &work->recipe, options, &work->plan, err);
+        work->plan.mix = main_mix(&work->plan);
+        options->types = NULL;
+    }
+    gs_free(&types);
+    return rc;
+}
+
+static int make_plan(struct gs_work *work, struct gs_err *err)
+{
+    const struct gs_quantize_options *o = work->options;
+    struct gs_plan_options options = {.bpw = o->bpw, .allow_requantize = o->allow_requantize,
+                                      .pure = o->pure};
+    uint64_t overhead = 0, bytes = 0;
+    int rc = gs_keeps_create(o->keep, o->n_keep, &options.keeps, err);
+
+    if (!rc && is_auto(o)) {
+        rc = plan_types(work, &options, err);
+    } else if (!rc) {
+        options.mix = o->type ? gs_mix_find(o->type) : NULL;
+        if (o->size) { /* any budget tells what is no tensor */
+            options.bpw = 64;
+            if (!(rc = draft_plan(work, &options, &overhead, err)) &&
+                !(rc = budget_bytes(work, overhead, &bytes, err)))
+                options.bpw = 8 * (double)bytes / (double)work->plan.parameters;
+            gs_plan_clear(&work->plan);
+        }
+        if (!rc)
+            rc = gs_plan_create(work->lm, &work->recipe, &options, &work->plan, err);
+    }
+    gs_keeps_destroy(&options.keeps);
+    for (size_t i = 0; !rc && i < work->plan.n_items; i++)
+        if (gs_plan_is_rounded(&work->plan.items[i]))
+            work->total += (uint64_t)work->plan.items[i].rows * work->plan.items[i].cols;
+    return rc;
 }
 
 static void describe(const struct gs_work *work, struct gs_plan_tensor *rows)
@@ -321,8 +417,9 @@ int gs_quantize_model(const char *src, const char *dst,
     if (!work)
         return gs_fail_nomem(err, "quantizing");
     work->options = options;
-    if ((rc = open_source(work, src, dst, err)) || (rc = make_plan(work, err)) ||
-        (rc = calibrate(work, err)) || (rc = report(work, &result, &scratch, err)) ||
+    if ((rc = open_source(work, src, dst, err)) ||
+        (!is_auto(options) && (rc = make_plan(work, err))) || (rc = calibrate(work, err)) ||
+        (is_auto(options) && (rc = make_plan(work, err))) || (rc = report(work, &result, &scratch, err)) ||
         options->dry_run)
         goto out;
     if ((rc = gs_journal_open(dst, work_key(work), work->plan.n_items, options->resume,

@@ -79,6 +79,9 @@ int gs_work_rounded(const struct gs_work *work, size_t item, struct gs_rounded *
 int gs_work_decode(const struct gs_work *work, const struct gs_plan_item *item, size_t first,
                    size_t rows, float *w, struct gs_err *err) GS_MUST_USE;
 
+/* The field of a block that holds the item's matrix. */
+struct gs_matrix *gs_work_field(struct gs_block_weights *w, const struct gs_plan_item *item);
+
 /* What the importance matrix says of the input that items[first] reads, into h (cols). */
 int gs_work_diagonal(const struct gs_work *work, size_t first, size_t end, double *h,
                      struct gs_err *err) GS_MUST_USE;

@@ -62,3 +62,26 @@ refused 1 'give one of them' quantize model.gguf -o x.gguf --type Q4_0 --bpw 3
 refused 1 'REGEX=TYPE' quantize model.gguf -o x.gguf --type Q4_0 --keep Q8_0
 refused 1 'matches no matrix' quantize model.gguf -o x.gguf --type Q8_0 --keep blah=Q8_0
 refused 1 'quantized already' quantize small.gguf -o x.gguf --type Q8_0 --calib text
+
+# Types by measurement under a budget: met from below, the same for any threads.
+expect 0 quantize model.gguf -o auto.gguf --type auto --bpw 5.2 --calib text --tokens 1024 --json \
+    --keep 'blk.0.attn_v=Q8_0'
+within "$(json bpw)" 4.9 5.2
+bytes=$(json file_bytes)
+expect 0 "$GOSSET" run auto.gguf -p 'Hello there' -n 4 --json
+expect 0 "$GOSSET" inspect --tensors auto.gguf
+grep -q '^Q8_0 .*blk.0.attn_v.weight' out || fail "--keep was not heeded"
+expect 0 quantize model.gguf -o other.gguf --type auto --bpw 5.2 --calib text --tokens 1024 \
+    --keep 'blk.0.attn_v=Q8_0' --overwrite -t 1 --cpu scalar
+same auto.gguf other.gguf "the types depend on threads or kernels"
+expect 0 quantize model.gguf -o auto.gguf --type auto --size $bytes --calib text --tokens 1024 \
+    --no-eval --overwrite
+within "$(wc -c <auto.gguf)" $((bytes * 9 / 10)) "$bytes"
+expect 0 quantize model.gguf -o native.gguf --size 60KB --calib text --tokens 256 --no-eval
+within "$(wc -c <native.gguf)" 57000 60000
+refused 1 'too few' quantize model.gguf -o x.gguf --type auto --bpw 1 --calib text --tokens 256
+refused 1 'give one of them' quantize model.gguf -o x.gguf --type Q8_0 --size 1MiB
+refused 1 'give one of them' quantize model.gguf -o x.gguf --bpw 3 --size 1MiB
+refused 1 'second moments' quantize model.gguf -o x.gguf --type auto --bpw 5 --calib text \
+    --recipe rounder=nearest
+expect 2 quantize model.gguf -o x.gguf --size 3lb
