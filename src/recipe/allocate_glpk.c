@@ -65,7 +65,8 @@ bool gs_allocate_glpk(const struct gs_option_set *sets, size_t n, uint64_t budge
 
     for (size_t i = 0; i < n; i++)
         total += sets[i].n;
-    int *rows = gs_alloc(2 * total + 1, sizeof *rows), *cols = gs_alloc(2 * total + 1, sizeof *cols);
+    int *rows = gs_alloc(2 * total + 1, sizeof *rows);
+    int *cols = gs_alloc(2 * total + 1, sizeof *cols);
     double *values = gs_alloc(2 * total + 1, sizeof *values);
     if (rows && cols && values && budget && total < 1000000) {
         glp_term_out(GLP_OFF);

@@ -72,8 +72,8 @@ static int open_model(struct making *m, const char *src, const char *dst, struct
     int rc;
 
     if (o->ctx && (o->ctx < CTX_MIN || o->ctx > CTX_MAX))
-        return gs_fail(err, GS_E_ARG, "sequences of %" PRIu32 " tokens: give %d to %d", o->ctx, CTX_MIN,
-                       CTX_MAX);
+        return gs_fail(err, GS_E_ARG, "sequences of %" PRIu32 " tokens: give %d to %d", o->ctx,
+                       CTX_MIN, CTX_MAX);
     gs_recipe_default(&m->recipe);
     if (o->tokens)
         m->recipe.tokens = o->tokens;

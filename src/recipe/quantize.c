@@ -419,7 +419,8 @@ int gs_quantize_model(const char *src, const char *dst,
     work->options = options;
     if ((rc = open_source(work, src, dst, err)) ||
         (!is_auto(options) && (rc = make_plan(work, err))) || (rc = calibrate(work, err)) ||
-        (is_auto(options) && (rc = make_plan(work, err))) || (rc = report(work, &result, &scratch, err)) ||
+        (is_auto(options) && (rc = make_plan(work, err))) ||
+        (rc = report(work, &result, &scratch, err)) ||
         options->dry_run)
         goto out;
     if ((rc = gs_journal_open(dst, work_key(work), work->plan.n_items, options->resume,
