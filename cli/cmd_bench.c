@@ -59,7 +59,7 @@ static const struct option model_options[] = {
      offsetof(struct settings, predict_tokens), 0, 1 << 20},
     {0, "repeat", "N", "runs, of which the medians are told; 0 = 5", &kind_u32,
      offsetof(struct settings, repeat), 0, 1000},
-    {0, "exact", NULL, "multiply in f32 instead of 8-bit integers", &kind_flag,
+    {0, "exact", NULL, "multiply in f32 instead of integers", &kind_flag,
      offsetof(struct settings, exact), 0, 0},
 };
 static const struct option_group group_model = {"model", model_options, COUNT(model_options)};

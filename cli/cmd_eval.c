@@ -186,7 +186,7 @@ static const struct option options[] = {
      offsetof(struct settings, limit), 0, 0},
     {0, "batch", "N", "most tokens in a forward pass; 0 = 128", &kind_u32,
      offsetof(struct settings, batch), 0, 65536},
-    {0, "exact", NULL, "multiply in f32 instead of 8-bit integers: slower (a reference always is)",
+    {0, "exact", NULL, "multiply in f32 instead of integers: slower (a reference always is)",
      &kind_flag, offsetof(struct settings, exact), 0, 0},
 };
 static const struct option_group group = {"Measuring", options, COUNT(options)};

@@ -214,7 +214,7 @@ static const struct option context_options[] = {
      "at most 4096", &kind_u32, AT(ctx), 0, 1 << 30},
     {0, "batch", "N", "most tokens in a forward pass; 0 = 512", &kind_u32, AT(batch), 0, 65536},
     {0, "kv-f32", NULL, "keep the KV cache in f32 instead of f16", &kind_flag, AT(kv_f32), 0, 0},
-    {0, "exact", NULL, "multiply in f32 instead of 8-bit integers: slower", &kind_flag,
+    {0, "exact", NULL, "multiply in f32 instead of integers: slower", &kind_flag,
      AT(exact), 0, 0},
 };
 

@@ -50,6 +50,7 @@ static void bench_destroy(struct bench *b)
     gs_free(&b->memory);
     gs_free(&b->x.q);
     gs_free(&b->x.scale);
+    gs_free(&b->x.group);
     gs_free(&b->x.sum);
     gs_team_destroy(&b->team);
 }
@@ -86,8 +87,9 @@ static int bench_create(struct bench *b, const struct gs_bench_options *o, struc
     b->memory = gs_alloc(b->bytes, 1);
     b->x.q = gs_alloc(COLS, 1);
     b->x.scale = gs_alloc(b->x.blocks, sizeof *b->x.scale);
+    b->x.group = gs_alloc(b->x.blocks, GS_INT8_GROUPS * sizeof *b->x.group);
     b->x.sum = gs_alloc(b->x.blocks, sizeof *b->x.sum);
-    if (!b->memory || !b->x.q || !b->x.scale || !b->x.sum)
+    if (!b->memory || !b->x.q || !b->x.scale || !b->x.group || !b->x.sum)
         return gs_fail_nomem(err, "a measurement");
     gs_team_run(b->team, b->bytes / 4096, 64, fill, b);
     gs_rng_init(&rng, 2, 0);

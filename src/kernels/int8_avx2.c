@@ -26,57 +26,58 @@ static inline uint32_t largest_bits(const float x[GS_INT8_BLOCK])
     return (uint32_t)_mm_cvtsi128_si32(m);
 }
 
-/* q[i] = x[i] · inverse rounded, and their sum. */
-static inline int32_t round_block(const float *x, float inverse, int8_t *q)
+/* Four registers of small integers as 32 bytes. */
+static inline void store_bytes(const __m256i v[4], int8_t *to)
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    __m256 scale = _mm256_set1_ps(inverse);
-    __m256i sum = _mm256_setzero_si256();
+    __m256i bytes =
+        _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
 
-    for (size_t i = 0; i < GS_INT8_BLOCK; i += 32) {
-        __m256i v[4];
-        for (size_t j = 0; j < 4; j++) {
-            v[j] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8 * j), scale));
-            sum = _mm256_add_epi32(sum, v[j]);
-        }
-        __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]),
-                                           _mm256_packs_epi32(v[2], v[3]));
-        _mm256_storeu_si256((void *)(q + i), _mm256_permutevar8x32_epi32(bytes, order));
-    }
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+    _mm256_storeu_si256((void *)to, _mm256_permutevar8x32_epi32(bytes, order));
 }
 
-static float quantize_block(const float *x, int8_t *q, int32_t *sum)
+/* A block times `inverse`, rounded. */
+static inline void round_block(const float *x, float inverse, const struct gs_int8 *out)
+{
+    const __m256i most = _mm256_set1_epi32(127), least = _mm256_set1_epi32(-127);
+
+    for (size_t i = 0; i < GS_INT8_BLOCK; i += 32) {
+        __m256i q[4], low[4];
+        for (size_t j = 0; j < 4; j++) {
+            __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i + 8 * j), _mm256_set1_ps(inverse));
+            q[j] = _mm256_cvtps_epi32(v);
+            v = _mm256_sub_ps(v, _mm256_cvtepi32_ps(q[j]));
+            low[j] = _mm256_cvtps_epi32(_mm256_mul_ps(v, _mm256_set1_ps(256)));
+            low[j] = _mm256_max_epi32(_mm256_min_epi32(low[j], most), least);
+        }
+        store_bytes(q, out->q + i);
+        if (out->low)
+            store_bytes(low, out->low + i);
+    }
+}
+
+static float quantize_block(const float *x, const struct gs_int8 *out)
 {
     uint32_t top = largest_bits(x);
-    float largest;
+    float largest, scale = 0;
 
     memcpy(&largest, &top, sizeof largest);
-    if (top >= 0x7f800000u || !(largest >= GS_INT8_TINY)) {
-        memset(q, 0, GS_INT8_BLOCK);
-        *sum = 0;
-        return top >= 0x7f800000u ? NAN : 0;
+    if (top < 0x7f800000u && largest >= GS_INT8_TINY) {
+        round_block(x, 127.0f / largest, out);
+        scale = largest / 127.0f;
+    } else {
+        memset(out->q, 0, GS_INT8_BLOCK);
+        if (out->low)
+            memset(out->low, 0, GS_INT8_BLOCK);
+        scale = top < 0x7f800000u ? 0 : NAN;
     }
-    *sum = round_block(x, 127.0f / largest, q);
-    return largest / 127.0f;
+    put_sums(out, scale);
+    return scale;
 }
 
 void gs_int8_quantize_avx2(const float *x, size_t n, struct gs_int8 *out)
 {
-    float rest[GS_INT8_BLOCK];
-    int8_t q[GS_INT8_BLOCK];
-    size_t b = 0;
-
-    for (; n >= GS_INT8_BLOCK; n -= GS_INT8_BLOCK, x += GS_INT8_BLOCK, b++)
-        out->scale[b] = quantize_block(x, out->q + b * GS_INT8_BLOCK, &out->sum[b]);
-    if (!n)
-        return;
-    memset(rest, 0, sizeof rest);
-    memcpy(rest, x, n * sizeof *x);
-    out->scale[b] = quantize_block(rest, q, &out->sum[b]);
-    memcpy(out->q + b * GS_INT8_BLOCK, q, n);
+    quantize_blocks(x, n, out, quantize_block);
 }
 
 /* Sums of one block row over `tiles` tiles, for the vectors at q: [vector][half]. */

@@ -5,60 +5,57 @@
 #include <immintrin.h>
 #include <math.h>
 
-#include "kernels/viterbi.h"
+#include "kernels/tile_avx2.h"
 
 #define ROWS 4 /* block rows */
 #define COLS 6
 
-static GS_ALWAYS_INLINE __m512 load16(const float *x, size_t at, size_t n)
+/* 16 elements times `inverse`, rounded, to place i. */
+static GS_ALWAYS_INLINE void round16(__m512 x, __m512 inverse, const struct gs_int8 *out, size_t i)
 {
-    if (at + 16 <= n)
-        return _mm512_loadu_ps(x + at);
-    return at < n ? _mm512_maskz_loadu_ps((__mmask16)((1u << (n - at)) - 1), x + at)
-                  : _mm512_setzero_ps();
+    __m512 v = _mm512_mul_ps(x, inverse);
+    __m512i q = _mm512_cvtps_epi32(v);
+
+    _mm_storeu_si128((void *)(out->q + i), _mm512_cvtepi32_epi8(q));
+    if (!out->low)
+        return;
+    v = _mm512_sub_ps(v, _mm512_cvtepi32_ps(q));
+    q = _mm512_cvtps_epi32(_mm512_mul_ps(v, _mm512_set1_ps(256)));
+    q = _mm512_max_epi32(_mm512_min_epi32(q, _mm512_set1_epi32(127)), _mm512_set1_epi32(-127));
+    _mm_storeu_si128((void *)(out->low + i), _mm512_cvtepi32_epi8(q));
 }
 
-/* One block of n ≤ 128, its elements in 8 registers. */
-static GS_ALWAYS_INLINE float quantize_block(const float *x, size_t n, int8_t *q, int32_t *sum)
+/* One block, its elements in 8 registers. */
+static float quantize_block(const float *x, const struct gs_int8 *out)
 {
-    __m512i top = _mm512_setzero_si512(), s = _mm512_setzero_si512();
+    __m512i top = _mm512_setzero_si512();
     __m512 v[8];
-    uint32_t bits;
-    float largest;
+    float largest, scale = 0;
 
     for (size_t j = 0; j < 8; j++) {
-        v[j] = load16(x, 16 * j, n);
+        v[j] = _mm512_loadu_ps(x + 16 * j);
         top = _mm512_max_epi32(
             top, _mm512_and_si512(_mm512_castps_si512(v[j]), _mm512_set1_epi32(0x7fffffff)));
     }
-    bits = (uint32_t)_mm512_reduce_max_epi32(top);
-    __builtin_memcpy(&largest, &bits, sizeof largest);
-    bool finite = bits < 0x7f800000u, counts = finite && largest >= GS_INT8_TINY;
-    __m512 inverse = _mm512_set1_ps(counts ? 127.0f / largest : 0);
-    for (size_t j = 0; j < 8; j++) {
-        __m512i r = _mm512_cvtps_epi32(_mm512_mul_ps(v[j], inverse));
-        if (!finite)
-            r = _mm512_setzero_si512();
-        s = _mm512_add_epi32(s, r);
-        if (16 * j + 16 <= n)
-            _mm_storeu_si128((void *)(q + 16 * j), _mm512_cvtepi32_epi8(r));
-        else if (16 * j < n)
-            _mm_mask_storeu_epi8(q + 16 * j, (__mmask16)((1u << (n - 16 * j)) - 1),
-                                 _mm512_cvtepi32_epi8(r));
+    uint32_t bits = (uint32_t)_mm512_reduce_max_epi32(top);
+    memcpy(&largest, &bits, sizeof largest);
+    if (bits < 0x7f800000u && largest >= GS_INT8_TINY) {
+        for (size_t j = 0; j < 8; j++)
+            round16(v[j], _mm512_set1_ps(127.0f / largest), out, 16 * j);
+        scale = largest / 127.0f;
+    } else {
+        memset(out->q, 0, GS_INT8_BLOCK);
+        if (out->low)
+            memset(out->low, 0, GS_INT8_BLOCK);
+        scale = bits < 0x7f800000u ? 0 : NAN;
     }
-    *sum = _mm512_reduce_add_epi32(s);
-    return !finite ? NAN : counts ? largest / 127.0f : 0;
+    put_sums(out, scale);
+    return scale;
 }
 
 void gs_int8_quantize_avx512vbmi(const float *x, size_t n, struct gs_int8 *out)
 {
-    size_t b = 0;
-
-    for (; n >= GS_INT8_BLOCK; n -= GS_INT8_BLOCK, x += GS_INT8_BLOCK, b++)
-        out->scale[b] =
-            quantize_block(x, GS_INT8_BLOCK, out->q + b * GS_INT8_BLOCK, &out->sum[b]);
-    if (n)
-        out->scale[b] = quantize_block(x, n, out->q + b * GS_INT8_BLOCK, &out->sum[b]);
+    quantize_blocks(x, n, out, quantize_block);
 }
 
 struct product {
@@ -70,11 +67,11 @@ struct product {
     size_t y_stride;
 };
 
-static inline __m512i four(const int8_t *x)
+static inline __m512i four_wide(const int8_t *x)
 {
     int32_t v;
 
-    __builtin_memcpy(&v, x, sizeof v);
+    memcpy(&v, x, sizeof v);
     return _mm512_set1_epi32(v);
 }
 
@@ -96,7 +93,7 @@ static GS_ALWAYS_INLINE void multiply(const struct product *p, const struct gs_i
             GS_UNROLL for (size_t r = 0; r < rows; r++)
                 v[r] = _mm512_loadu_si512(w + r * p->w_stride);
             GS_UNROLL for (size_t t = 0; t < cols; t++) {
-                __m512i a = four(q + t * x->stride);
+                __m512i a = four_wide(q + t * x->stride);
                 GS_UNROLL for (size_t r = 0; r < rows; r++)
                     sum[r][t] = _mm512_dpbusd_epi32(sum[r][t], v[r], a);
             }

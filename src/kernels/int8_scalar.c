@@ -6,8 +6,9 @@
 #include "kernels/viterbi.h"
 
 /* One block of n ≤ 128; returns its scale. */
-static float quantize_block(const float *x, size_t n, int8_t *q, int32_t *sum)
+static float quantize_block(const float *x, size_t n, const struct gs_int8 *out)
 {
+    int32_t sums[GS_INT8_GROUPS] = {0};
     uint32_t top = 0; /* of finite numbers the largest magnitude has the largest bits */
     float inverse = 0;
 
@@ -17,20 +18,29 @@ static float quantize_block(const float *x, size_t n, int8_t *q, int32_t *sum)
     bool finite = top < 0x7f800000u;
     if (finite && largest >= GS_INT8_TINY)
         inverse = 127.0f / largest;
-    *sum = 0;
+    *out->sum = 0;
     for (size_t i = 0; i < n; i++) {
-        q[i] = (int8_t)(inverse > 0 ? rintf(x[i] * inverse) : 0);
-        *sum += q[i];
+        float v = inverse > 0 ? x[i] * inverse : 0, q = rintf(v), low = rintf(256 * (v - q));
+        low = GS_MAX(GS_MIN(low, 127), -127);
+        out->q[i] = (int8_t)q;
+        *out->sum += out->q[i];
+        sums[i / GS_INT8_GROUP] += 256 * out->q[i] + (int8_t)low;
+        if (out->low)
+            out->low[i] = (int8_t)low;
     }
-    return !finite ? NAN : inverse > 0 ? largest / 127.0f : 0;
+    float scale = !finite ? NAN : inverse > 0 ? largest / 127.0f : 0;
+    for (size_t g = 0; out->low && g < GS_INT8_GROUPS; g++)
+        out->group[g] = scale / 256 * (float)sums[g];
+    return scale;
 }
 
 void gs_int8_quantize_scalar(const float *x, size_t n, struct gs_int8 *out)
 {
-    for (size_t b = 0; b * GS_INT8_BLOCK < n; b++)
-        out->scale[b] = quantize_block(x + b * GS_INT8_BLOCK,
-                                       GS_MIN(GS_INT8_BLOCK, n - b * GS_INT8_BLOCK),
-                                       out->q + b * GS_INT8_BLOCK, &out->sum[b]);
+    for (size_t b = 0; b * GS_INT8_BLOCK < n; b++) {
+        struct gs_int8 to = gs_int8_at(out, 0, b);
+        *to.scale = quantize_block(x + b * GS_INT8_BLOCK,
+                                   GS_MIN(GS_INT8_BLOCK, n - b * GS_INT8_BLOCK), &to);
+    }
 }
 
 /* The sums of row r of a block row over one block, from its first tile on. */

@@ -45,6 +45,8 @@ static void overlay(struct gs_kernels *out, const struct gs_kernels *level)
             out->encode[t] = level->encode[t];
         if (level->dot[t])
             out->dot[t] = level->dot[t];
+        if (level->unpack[t])
+            out->unpack[t] = level->unpack[t];
     }
 #define K(slot, type)                                                                          \
     if (level->slot)                                                                           \

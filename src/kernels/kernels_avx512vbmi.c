@@ -12,4 +12,5 @@ const struct gs_kernels gs_kernels_avx512vbmi = {
     .trellis_dot = gs_trellis_dot_avx512vbmi,
     .int8_quantize = gs_int8_quantize_avx512vbmi,
     .tile_mul = gs_tile_mul_avx512vbmi,
+    .codes_mul = gs_codes_mul_avx512vbmi,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Products of bytes at the AVX2 level. Only *_avx2.c files include this. */
+ * Sums and broadcasts of bytes with AVX2, for the files of that level and above. */
 #ifndef GS_KERNELS_TILE_AVX2_H
 #define GS_KERNELS_TILE_AVX2_H
 
@@ -8,15 +8,6 @@
 
 #include "kernels/viterbi.h"
 
-/* Adds value · x, four columns to each 32-bit sum. |value| · ±x: pairs stay within 16 bits,
- * for neither is ever −128. */
-static inline __m256i add_products(__m256i sum, __m256i value, __m256i x)
-{
-    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(value), _mm256_sign_epi8(x, value));
-
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-}
-
 /* Four activations in every 32-bit lane. */
 static inline __m256i four(const int8_t *x)
 {
@@ -24,6 +15,69 @@ static inline __m256i four(const int8_t *x)
 
     memcpy(&v, x, sizeof v);
     return _mm256_set1_epi32(v);
+}
+
+/* Sums of 16 of a block's 128 bytes, in order. */
+static inline __m256i sums_of_groups(const int8_t q[GS_INT8_BLOCK])
+{
+    const __m256i ones = _mm256_set1_epi8(1), order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i v[4];
+
+    for (size_t i = 0; i < 4; i++)
+        v[i] = _mm256_madd_epi16(
+            _mm256_maddubs_epi16(ones, _mm256_loadu_si256((const void *)(q + 32 * i))),
+            _mm256_set1_epi16(1));
+    __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    return _mm256_permutevar8x32_epi32(sums, order);
+}
+
+/* Fills in sum and, if there are low bytes, group of a block. */
+static inline void put_sums(const struct gs_int8 *out, float scale)
+{
+    __m256i sums = sums_of_groups(out->q);
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+    *out->sum = _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+    if (!out->low)
+        return;
+    sums = _mm256_add_epi32(_mm256_slli_epi32(sums, 8), sums_of_groups(out->low));
+    _mm256_storeu_ps(out->group,
+                     _mm256_mul_ps(_mm256_set1_ps(scale / 256), _mm256_cvtepi32_ps(sums)));
+}
+
+/* The first n < 128 elements of a block, by `quantize` for whole ones. */
+static inline float quantize_rest(const float *x, size_t n, const struct gs_int8 *out,
+                                  float (*quantize)(const float *x, const struct gs_int8 *out))
+{
+    float rest[GS_INT8_BLOCK];
+    int8_t q[GS_INT8_BLOCK], low[GS_INT8_BLOCK];
+    const struct gs_int8 whole = {.q = q, .low = out->low ? low : NULL, .group = out->group,
+                                  .sum = out->sum};
+
+    memset(rest, 0, sizeof rest);
+    memcpy(rest, x, n * sizeof *x);
+    float scale = quantize(rest, &whole);
+    memcpy(out->q, q, n);
+    if (out->low)
+        memcpy(out->low, low, n);
+    return scale;
+}
+
+/* All blocks of a vector. */
+static GS_ALWAYS_INLINE void quantize_blocks(const float *x, size_t n, const struct gs_int8 *out,
+                                             float (*quantize)(const float *x,
+                                                               const struct gs_int8 *out))
+{
+    for (size_t b = 0; n > 0; b++, x += GS_INT8_BLOCK) {
+        struct gs_int8 to = gs_int8_at(out, 0, b);
+        if (n < GS_INT8_BLOCK) {
+            *to.scale = quantize_rest(x, n, &to, quantize);
+            return;
+        }
+        *to.scale = quantize(x, &to);
+        n -= GS_INT8_BLOCK;
+    }
 }
 
 #endif

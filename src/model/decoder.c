@@ -18,8 +18,8 @@ struct gs_decoder {
     struct gs_run run;
     uint32_t ctx, batch, pos;
     size_t last; /* tokens of the last batch */
-    bool native; /* there is room for transformed inputs … */
-    bool exact;  /* … in f32 */
+    bool native; /* there is room for transformed inputs */
+    bool exact;  /* no 8-bit products */
     struct gs_int8 int8;
     void *memory;
     uint64_t kv_bytes, bytes;
@@ -100,9 +100,11 @@ static void lay_out(struct gs_decoder *d, bool kv_f32, struct layout *l)
     d->freq = take(l, n_freq, sizeof(double));
     d->freq_local = take(l, n_freq, sizeof(double));
     d->run.mixed = take(l, d->native ? B : 0, sizeof(float) * widest(c));
-    uint64_t blocks = d->native && !d->exact ? B * gs_int8_blocks(widest(c)) : 0;
+    uint64_t blocks = d->exact ? 0 : B * gs_int8_blocks(widest(c));
     d->int8.q = take(l, blocks, GS_INT8_BLOCK);
+    d->int8.low = take(l, blocks, GS_INT8_BLOCK);
     d->int8.scale = take(l, blocks, sizeof(float));
+    d->int8.group = take(l, blocks, GS_INT8_GROUPS * sizeof(float));
     d->int8.sum = take(l, blocks, sizeof(int32_t));
     d->run.int8 = blocks ? &d->int8 : NULL;
     d->run.scratch_size = scratch_floats(d, c);

@@ -28,7 +28,7 @@ struct gs_run {
     size_t scratch_size;
     float *mixed;   /* room for the transformed input of a native matrix: tokens of a batch
                        times the widest input; may be NULL without native matrices */
-    const struct gs_int8 *int8; /* room for the same as 8-bit integers: products with native
+    const struct gs_int8 *int8; /* room for inputs as 8-bit integers: products with quantized
                        matrices are then taken in these. NULL: in f32, without rounding x */
     gs_tap_fn tap;  /* or NULL */
     void *tap_ctx;
@@ -62,6 +62,11 @@ void gs_linears_forward(const struct gs_run *run, const struct gs_product *produ
 /* Floats of scratch for matrices of at most `cols` columns, native ones with transforms of
  * at most that size included. */
 size_t gs_linear_scratch(size_t cols);
+
+/* The 8-bit path for stored types that have one (linear_int8.c). */
+bool gs_stored_has_int8(const struct gs_run *run, const struct gs_matrix *w);
+void gs_stored_int8_forward(const struct gs_run *run, const struct gs_product *products,
+                            size_t count, const float *x, size_t T);
 
 /* The native paths, called by the above: in f32 (native_linear.c), and in 8-bit integers, for
  * matrices with one transform of their input, if gs_native_has_int8 (native_int8.c). */

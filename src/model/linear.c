@@ -95,14 +95,21 @@ static void multiply_stored(const struct gs_run *run, const struct gs_product *p
     gs_team_run(run->team, w->rows, grain, linear_rows, &l);
 }
 
-/* Of the products from the first on, how many the 8-bit path can take together. */
+/* Can the 8-bit paths take both together? */
+static bool goes_with(const struct gs_run *run, const struct gs_matrix *a,
+                      const struct gs_matrix *b)
+{
+    if (!a->native || !b->native)
+        return !a->native && !b->native && gs_stored_has_int8(run, b);
+    return a->native->in == b->native->in && gs_native_has_int8(b->native);
+}
+
+/* Of the products from the first on, how many they take together. */
 static size_t count_int8(const struct gs_run *run, const struct gs_product *p, size_t count)
 {
-    const struct gs_native *first = p->w->native;
     size_t n = 0;
 
-    while (run->int8 && first && n < count && p[n].w->native &&
-           p[n].w->native->in == first->in && gs_native_has_int8(p[n].w->native))
+    while (run->int8 && n < count && goes_with(run, p[n].w, p->w) && goes_with(run, p->w, p[n].w))
         n++;
     return n;
 }
@@ -116,7 +123,7 @@ void gs_linears_forward(const struct gs_run *run, const struct gs_product *produ
         const struct gs_product *p = &products[i];
         n = count_int8(run, p, count - i);
         if (n) {
-            gs_native_int8_forward(run, p, n, x, T);
+            (p->w->native ? gs_native_int8_forward : gs_stored_int8_forward)(run, p, n, x, T);
             continue;
         }
         n = 1;

@@ -23,7 +23,8 @@ struct gs_decoder_options {
     uint32_t batch;       /* most tokens a forward pass, > 0 */
     bool kv_f32;          /* cache in f32, else f16 */
     bool native;          /* room for native matrices though the model has none */
-    bool exact;           /* products in f32; else native matrices round their inputs to 8 bits */
+    bool exact;           /* products in f32; else quantized matrices round their inputs to
+                             8 bits */
     struct gs_team *team; /* borrowed; NULL = this thread only */
 };
 

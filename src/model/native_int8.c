@@ -174,6 +174,7 @@ void gs_native_int8_forward(const struct gs_run *run, const struct gs_product *p
     struct int8_products p = {.run = run, .products = products, .count = count, .x = x, .T = T,
                               .cols = products[0].w->cols, .q = *run->int8};
 
+    p.q.low = NULL;
     p.q.blocks = gs_int8_blocks(p.cols);
     p.q.stride = p.q.blocks * GS_INT8_BLOCK;
     p.grain = task_rows(&p);

@@ -63,6 +63,10 @@ void shape_int8_quantize(struct job *job);
 void call_int8_quantize(const struct gs_kernels *k, struct job *job);
 void shape_tile_mul(struct job *job);
 void call_tile_mul(const struct gs_kernels *k, struct job *job);
+void shape_unpack(struct job *job);
+void call_unpack(const struct gs_kernels *k, struct job *job);
+void shape_codes_mul(struct job *job);
+void call_codes_mul(const struct gs_kernels *k, struct job *job);
 void shape_viterbi(struct job *job);
 void call_viterbi(const struct gs_kernels *k, struct job *job);
 

@@ -266,16 +266,19 @@ static const struct slot rows[ROW_COUNT] = {
                             .call = call_trellis_decode},
     [ROW_trellis_dot] = {FIELD(trellis_dot), GS_TYPE_F32, STORED_BYTES, .spread = 100.0f,
                          .shape = shape_trellis_dot, .call = call_trellis_dot},
-    [ROW_int8_quantize] = {FIELD(int8_quantize), GS_TYPE_F32, .shape = shape_int8_quantize,
+    [ROW_int8_quantize] = {FIELD(int8_quantize), GS_TYPE_F32, .variants = true, .shape = shape_int8_quantize,
                            .call = call_int8_quantize},
     [ROW_tile_mul] = {FIELD(tile_mul), GS_TYPE_F32, STORED_BYTES, .spread = 100.0f,
                       .matrix = true, .variants = true, .shape = shape_tile_mul,
                       .call = call_tile_mul},
+    [ROW_codes_mul] = {FIELD(codes_mul), GS_TYPE_F32, STORED_BYTES, .floats_w = true,
+                       .spread = 100.0f, .matrix = true, .variants = true,
+                       .shape = shape_codes_mul, .call = call_codes_mul},
     [ROW_viterbi] = {FIELD(viterbi), GS_TYPE_F32, .out_bytes_exact = true, .spread = 140.0f,
                      .slow = true, .shape = shape_viterbi, .call = call_viterbi},
 };
 
-static struct slot all[ROW_COUNT + 3 * GS_TYPE_COUNT];
+static struct slot all[ROW_COUNT + 4 * GS_TYPE_COUNT];
 
 size_t slots(const struct slot **out)
 {
@@ -292,6 +295,9 @@ size_t slots(const struct slot **out)
                                  .shape = shape_encode, .call = call_encode};
         all[n++] = (struct slot){"dot", offsetof(struct gs_kernels, dot) + at, t,
                                  STORED_ENCODED, .shape = shape_dot, .call = call_dot};
+        at = offsetof(struct gs_kernels, unpack) + (size_t)t * sizeof(gs_unpack_fn);
+        all[n++] = (struct slot){"unpack", at, t, STORED_BYTES, .shape = shape_unpack,
+                                 .call = call_unpack};
     }
     for (size_t i = 0; i < ROW_COUNT; i++) {
         assert(rows[i].call);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The trellis kernels: a code for every size, any bytes as tiles, any floats as targets. */
+ * The trellis kernels: a code for every size, any bytes as tiles, any floats as targets; and
+ * the kernels of 8-bit products. */
 #include <string.h>
 
 #include "tests/check/check.h"
@@ -48,15 +49,19 @@ void call_trellis_decode(const struct gs_kernels *k, struct job *job)
 static struct gs_int8 activations(const struct job *job, size_t n, size_t T)
 {
     static int32_t sum[1 << 12];
+    static int8_t low[1 << 19];
     struct gs_int8 x = {.stride = (n + 3) / 4 * 4, .blocks = gs_int8_blocks(n), .sum = sum};
 
     x.q = gs_unconst(job->x);
+    x.low = low;
     x.scale = (float *)gs_unconst(job->x) + T * x.stride / sizeof(float);
+    x.group = x.scale + T * x.blocks;
     memset(sum, 0, T * x.blocks * sizeof *sum);
     for (size_t t = 0; t < T; t++)
         for (size_t i = 0; i < n; i++) {
             int8_t *q = &x.q[t * x.stride + i];
             *q = GS_MAX(*q, -127);
+            low[t * x.stride + i] = (int8_t)(*q * (i % 2 ? -1 : 1)); /* any, but never −128 */
             sum[t * x.blocks + i / GS_INT8_BLOCK] += *q;
         }
     return x;
@@ -64,7 +69,7 @@ static struct gs_int8 activations(const struct job *job, size_t n, size_t T)
 
 static size_t activation_floats(size_t n, size_t T)
 {
-    return T * ((n + 3) / 4 + gs_int8_blocks(n));
+    return T * ((n + 3) / 4 + (1 + GS_INT8_GROUPS) * gs_int8_blocks(n));
 }
 
 void shape_trellis_dot(struct job *job)
@@ -113,20 +118,66 @@ void call_tile_mul(const struct gs_kernels *k, struct job *job)
     k->tile_mul(w, tiles, mul_rows(job), &x, job->cols, job->out, job->y_stride);
 }
 
-/* A vector and its scales and sums as one array. */
+/* A vector and its scales, groups and sums as one array. */
 void shape_int8_quantize(struct job *job)
 {
     job->x_count = job->n;
-    job->out_bytes = ((job->n + 3) / 4 + 2 * gs_int8_blocks(job->n)) * sizeof(float);
+    job->out_bytes =
+        (2 * ((job->n + 3) / 4) + (2 + GS_INT8_GROUPS) * gs_int8_blocks(job->n)) *
+        sizeof(float);
 }
 
 void call_int8_quantize(const struct gs_kernels *k, struct job *job)
 {
-    float *scale = (float *)job->out + (job->n + 3) / 4;
-    struct gs_int8 out = {.q = job->out, .scale = scale,
-                          .sum = (int32_t *)(void *)(scale + gs_int8_blocks(job->n))};
+    float *low = (float *)job->out + (job->n + 3) / 4, *scale = low + (job->n + 3) / 4;
+    size_t blocks = gs_int8_blocks(job->n);
+    struct gs_int8 out = {.q = job->out, .low = job->variant ? (int8_t *)low : NULL,
+                          .scale = scale, .group = scale + blocks,
+                          .sum = (int32_t *)(void *)(scale + (1 + GS_INT8_GROUPS) * blocks)};
 
     k->int8_quantize(job->x, job->n, &out);
+}
+
+/* ---- codes --------------------------------------------------------------------------- */
+
+/* d, m, u as one array. */
+void shape_unpack(struct job *job)
+{
+    const struct gs_type_info *info = gs_type_info(job->type);
+
+    job->w_bytes = job->n / info->block * info->bytes;
+    job->out_bytes = job->n / GS_INT8_GROUP * 2 * sizeof(float) + job->n;
+}
+
+void call_unpack(const struct gs_kernels *k, struct job *job)
+{
+    float *d = job->out, *m = d + job->n / GS_INT8_GROUP;
+
+    k->unpack[job->type](job->w, job->n, (uint8_t *)(m + job->n / GS_INT8_GROUP), d, m);
+}
+
+void shape_codes_mul(struct job *job)
+{
+    size_t blocks = job->n / GS_INT8_BLOCK;
+
+    job->w_bytes =
+        job->rows * blocks * (GS_INT8_BLOCK + 2 * GS_INT8_GROUPS * sizeof(float));
+    job->x_count = activation_floats(blocks * GS_INT8_BLOCK, job->cols);
+    job->y_stride = job->rows + (job->variant ? 3 : 0);
+    job->out_bytes = ((job->cols - 1) * job->y_stride + job->rows) * sizeof(float);
+}
+
+void call_codes_mul(const struct gs_kernels *k, struct job *job)
+{
+    size_t blocks = job->n / GS_INT8_BLOCK, groups = job->rows * blocks * GS_INT8_GROUPS;
+    struct gs_int8 x = activations(job, blocks * GS_INT8_BLOCK, job->cols);
+    struct gs_codes w = {.d = gs_unconst(job->w), .blocks = blocks, .high = job->variant};
+
+    w.m = w.d + groups;
+    w.u = (uint8_t *)(w.m + groups);
+    for (size_t i = 0; !w.high && i < job->rows * blocks * GS_INT8_BLOCK; i++)
+        w.u[i] &= 127;
+    k->codes_mul(&w, job->rows, &x, job->cols, job->out, job->y_stride);
 }
 
 /* The definition takes a tenth of a second for a tile of the longest window: one size only. */

@@ -22,7 +22,7 @@ have=$work/have.csv
 measure() {
     case=$1 fields=$2
     shift 2
-    if ! "$gosset" eval "$@" --json --quiet >"$work/json" 2>"$work/err"; then
+    if ! "$gosset" eval "$@" --exact --json --quiet >"$work/json" 2>"$work/err"; then
         echo "$case,failed,$(head -n 1 "$work/err")" >>"$have"
         return
     fi

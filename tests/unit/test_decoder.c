@@ -42,11 +42,13 @@ static void close_model(struct model *m)
     gs_store_close(&m->store);
 }
 
+static bool exact; /* of decoders made next */
+
 static struct gs_decoder *make_decoder(struct model *m, uint32_t ctx, uint32_t batch,
                                        bool kv_f32, struct gs_team *team)
 {
     const struct gs_decoder_options o = {.ctx = ctx, .batch = batch, .kv_f32 = kv_f32,
-                                         .team = team};
+                                         .exact = exact, .team = team};
     struct gs_decoder *d;
 
     err = (struct gs_err){0};
@@ -248,12 +250,38 @@ static void stored_types_are_exact(void **state)
     for (size_t i = 0; i < GS_COUNT(names); i++) {
         struct model stored = open_store(tiny_open(names[i]));
         struct model plain = open_store(tiny_copy(stored.store, NULL, to_f32, NULL));
+        exact = true;
         run(&stored, 7, 2, false, a);
         run(&plain, 64, 2, false, b);
+        exact = false;
         assert_memory_equal(a, b, sizeof a);
         close_model(&stored);
         close_model(&plain);
     }
+}
+
+/* In integers: near the exact result, and the same bits for every batch and team. */
+static void stored_types_in_integers(void **state)
+{
+    static float a[TOKENS * VOCAB], b[TOKENS * VOCAB], c[TOKENS * VOCAB];
+    double error = 0, size = 0;
+
+    (void)state;
+    struct model m = open_store(tiny_open("llama:q8_0"));
+    exact = true;
+    run(&m, 64, 1, false, a);
+    exact = false;
+    run(&m, 64, 2, false, b);
+    run(&m, 1, 1, false, c);
+    assert_memory_equal(b, c, sizeof b);
+    run(&m, 7, 3, false, c);
+    assert_memory_equal(b, c, sizeof b);
+    for (size_t i = 0; i < TOKENS * VOCAB; i++) {
+        error += pow((double)a[i] - (double)b[i], 2);
+        size += pow((double)a[i], 2);
+    }
+    assert_true(error > 0 && error < 1e-6 * size);
+    close_model(&m);
 }
 
 static void logits_of_a_part(void **state)
@@ -480,6 +508,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(rewinding),
         cmocka_unit_test(causality_and_windows),
         cmocka_unit_test(stored_types_are_exact),
+        cmocka_unit_test(stored_types_in_integers),
         cmocka_unit_test(logits_of_a_part),
         cmocka_unit_test(bad_batches),
         cmocka_unit_test(bad_options),

@@ -308,8 +308,9 @@ static void test_int8_products(void **state)
     run.mixed = gs_alloc(INT8_T * COLS_MAX, sizeof(float));
     int8.q = gs_alloc(INT8_T, COLS_MAX);
     int8.scale = gs_alloc(INT8_T * COLS_MAX / GS_INT8_BLOCK, sizeof *int8.scale);
+    int8.group = gs_alloc(INT8_T * COLS_MAX / GS_INT8_GROUP, sizeof *int8.group);
     int8.sum = gs_alloc(INT8_T * COLS_MAX / GS_INT8_BLOCK, sizeof *int8.sum);
-    assert_true(x && run.scratch && run.mixed && int8.q && int8.scale && int8.sum);
+    assert_true(x && run.scratch && run.mixed && int8.q && int8.scale && int8.group && int8.sum);
     run.int8 = &int8;
     gs_rng_init(&rng, 4, 1);
     for (size_t i = 0; i < INT8_T * COLS_MAX; i++)
@@ -330,6 +331,7 @@ static void test_int8_products(void **state)
     gs_free(&run.mixed);
     gs_free(&int8.q);
     gs_free(&int8.scale);
+    gs_free(&int8.group);
     gs_free(&int8.sum);
     gs_lm_close(&lm);
     gs_store_close(&store);
