@@ -121,7 +121,7 @@ static int run(const struct settings *s)
         .imatrix = s->imatrix, .type = s->type, .pure = s->pure, .keep = s->keep.path,
         .n_keep = s->keep.count, .size = s->size,
         .allow_requantize = s->allow_requantize, .overwrite = s->overwrite,
-        .resume = s->resume, .dry_run = s->dry_run, .no_eval = s->no_eval,
+        .resume = s->resume, .dry_run = s->dry_run, .no_eval = s->no_eval, .tune = s->tune,
         .threads = s->threads, .plan = show_plan, .progress = progress};
     struct settings copy = *s;
     struct gs_quantize_result result;
@@ -163,6 +163,8 @@ static const struct option options[] = {
      offsetof(struct settings, imatrix), 0, 0},
     {0, "tokens", "N", "tokens of calibration; 0 = 32768 of a text, 4096 of own samples",
      &kind_u64, offsetof(struct settings, tokens), 0, 0},
+    {0, "tune", "STAGE", "block, e2e or both: tune scales and norms of the native file on the "
+     "calibration text", &kind_string, offsetof(struct settings, tune), 0, 0},
     {0, "dry-run", NULL, "print the plan and stop", &kind_flag,
      offsetof(struct settings, dry_run), 0, 0},
     {0, "resume", NULL, "go on with the work that an interrupted run left in FILE.work",

@@ -45,7 +45,7 @@ struct settings {
     bool overwrite;
     /* quantize; bench */
     float bpw;
-    const char *recipe, *imatrix;
+    const char *recipe, *imatrix, *tune;
     struct files calib, keep;
     uint64_t size;
     uint64_t tokens;

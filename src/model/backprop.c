@@ -228,17 +228,44 @@ static struct gs_saved *saved_of(struct gs_backprop *bp, uint32_t il)
     return s;
 }
 
-void gs_backprop_forward(struct gs_backprop *bp, const int32_t *tokens)
+void gs_backprop_embed(struct gs_backprop *bp, const int32_t *tokens, float *x)
 {
     const struct gs_config *c = &bp->params->lm->config;
     const struct gs_model_weights *m = &bp->params->model;
     const struct gs_pass *pass = &bp->pass;
 
     bp->pass.run.k = gs_kernels();
-    gs_embedding_forward(&pass->run, &m->token_embd, tokens, bp->N, c->embd_scale, bp->x[0]);
+    gs_embedding_forward(&pass->run, &m->token_embd, tokens, bp->N, c->embd_scale, x);
     for (size_t b = 0; m->position_embd.data && b < pass->B; b++)
         gs_position_forward(&pass->run, &m->position_embd, 0, pass->T,
-                            bp->x[0] + b * pass->T * c->n_embd);
+                            x + b * pass->T * c->n_embd);
+}
+
+void gs_backprop_block(struct gs_backprop *bp, uint32_t il, const float *x, float *y)
+{
+    struct gs_saved *s = saved_of(bp, il);
+
+    bp->pass.run.k = gs_kernels();
+    memcpy(s->x, x, bp->N * bp->params->lm->config.n_embd * sizeof *x);
+    gs_block_train(&bp->pass, &bp->params->lm->config, il, &bp->params->blocks[il],
+                   rope_of(bp, il), s, bp->branch, y);
+}
+
+void gs_backprop_block_backward(struct gs_backprop *bp, uint32_t il, float *dx)
+{
+    assert(!bp->no_grads);
+    gs_block_backward(&bp->pass, &bp->params->lm->config, il, &bp->params->blocks[il],
+                      rope_of(bp, il), saved_of(bp, il), &bp->between, dx,
+                      &bp->block_grads[il]);
+}
+
+void gs_backprop_forward(struct gs_backprop *bp, const int32_t *tokens)
+{
+    const struct gs_config *c = &bp->params->lm->config;
+    const struct gs_model_weights *m = &bp->params->model;
+    const struct gs_pass *pass = &bp->pass;
+
+    gs_backprop_embed(bp, tokens, bp->x[0]);
     for (uint32_t il = 0; il < c->n_layer; il++)
         gs_block_train(pass, c, il, &bp->params->blocks[il], rope_of(bp, il), saved_of(bp, il),
                        bp->branch, bp->x[il + 1]);

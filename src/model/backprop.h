@@ -54,6 +54,13 @@ void gs_backprop_divergence(struct gs_backprop *bp, const int32_t *tokens,
 void gs_backprop_forward(struct gs_backprop *bp, const int32_t *tokens);
 void gs_backprop_logits(struct gs_backprop *bp, size_t first, size_t rows, float *out);
 
+/* Piece by piece, for tuning a block at a time: N = B·T rows. embed: what block 0 reads; block:
+ * y (N, C) from x, kept for a backward that follows at once; block_backward: dx from G of y to
+ * that of x, the block's gradients are added. */
+void gs_backprop_embed(struct gs_backprop *bp, const int32_t *tokens, float *x);
+void gs_backprop_block(struct gs_backprop *bp, uint32_t il, const float *x, float *y);
+void gs_backprop_block_backward(struct gs_backprop *bp, uint32_t il, float *dx);
+
 /* Layout of params. */
 float *gs_backprop_grads(struct gs_backprop *bp);
 

@@ -63,8 +63,8 @@ static const float **vector_at(void *weights, int slot)
 
 /* Adds the parameter of one slot if the model has its tensor. Of two slots of one name
  * (fused or single up projection) only one has the tensor's shape. */
-static int add_slot(struct gs_params *p, int slot, const char *prefix, uint32_t layer,
-                    struct gs_err *err)
+static int add_slot(struct gs_params *p, bool open, int slot, const char *prefix,
+                    uint32_t layer, struct gs_err *err)
 {
     const void *weights = slot < GS_SLOT_MODEL_COUNT ? (const void *)&p->lm->model
                                                      : &p->lm->blocks[layer];
@@ -74,18 +74,18 @@ static int add_slot(struct gs_params *p, int slot, const char *prefix, uint32_t 
     const struct gs_tensor *t = gs_store_find(p->lm->store, name);
     if (!t || FROZEN >> slot & 1)
         return GS_OK;
-    if (rows[slot].matrix) {
-        const struct gs_matrix *w = matrix_at(weights, slot);
-        if (w->native)
+    const struct gs_matrix *w = rows[slot].matrix ? matrix_at(weights, slot) : NULL;
+    if (w) {
+        if (w->native && !open)
             return gs_fail(err, GS_E_UNSUPPORTED,
                            "%s: tensor %s: a native matrix has codes, which cannot be trained",
                            t->file, t->name);
-        if (!w->data || w->rows != t->dim[1])
+        if (!w->data || (!w->native && w->rows != t->dim[1]))
             return GS_OK;
     }
     struct gs_param *param = &p->list[p->n];
-    *param = (struct gs_param){.offset = p->floats, .rows = t->n_dims > 1 ? t->dim[1] : 1,
-                               .cols = t->dim[0], .matrix = rows[slot].matrix, .slot = slot,
+    *param = (struct gs_param){.offset = p->floats, .rows = w ? w->rows : 1,
+                               .cols = w ? w->cols : t->dim[0], .matrix = rows[slot].matrix, .slot = slot,
                                .layer = layer};
     param->count = param->rows * param->cols;
     param->name = gs_arena_strndup(&p->names, name, strlen(name));
@@ -97,17 +97,17 @@ static int add_slot(struct gs_params *p, int slot, const char *prefix, uint32_t 
     return GS_OK;
 }
 
-static int list_parameters(struct gs_params *p, struct gs_err *err)
+static int list_parameters(struct gs_params *p, bool open, struct gs_err *err)
 {
     char prefix[24] = "";
     int rc = GS_OK;
 
     for (int slot = 0; !rc && slot < GS_SLOT_MODEL_COUNT; slot++)
-        rc = add_slot(p, slot, prefix, 0, err);
+        rc = add_slot(p, open, slot, prefix, 0, err);
     for (uint32_t il = 0; !rc && il < p->lm->config.n_layer; il++) {
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", il);
         for (int slot = GS_SLOT_MODEL_COUNT + 1; !rc && slot < GS_SLOT_COUNT; slot++)
-            rc = add_slot(p, slot, prefix, il, err);
+            rc = add_slot(p, open, slot, prefix, il, err);
     }
     return rc;
 }
@@ -139,7 +139,8 @@ static void bind(struct gs_params *p, const struct gs_param *param, struct gs_te
 
     if (param->matrix) {
         struct decode d = {.w = matrix_at(from, param->slot), .out = values};
-        gs_team_run(team, param->rows, GS_MAX(65536 / param->cols, 1u), decode_rows, &d);
+        if (!d.w->native)
+            gs_team_run(team, param->rows, GS_MAX(65536 / param->cols, 1u), decode_rows, &d);
         struct gs_matrix *w = (void *)((char *)to + rows[param->slot].weight);
         *w = (struct gs_matrix){.data = values, .type = GS_TYPE_F32, .rows = param->rows,
                                 .cols = param->cols, .row_bytes = param->cols * sizeof(float)};
@@ -149,8 +150,8 @@ static void bind(struct gs_params *p, const struct gs_param *param, struct gs_te
     }
 }
 
-int gs_params_create(struct gs_lm *lm, struct gs_team *team, struct gs_params **out,
-                     struct gs_err *err)
+static int create(struct gs_lm *lm, bool open, struct gs_team *team, struct gs_params **out,
+                  struct gs_err *err)
 {
     struct gs_params *p = gs_alloc(1, sizeof *p);
     int rc;
@@ -161,7 +162,7 @@ int gs_params_create(struct gs_lm *lm, struct gs_team *team, struct gs_params **
     p->lm = lm;
     p->list = gs_alloc(gs_store_count(lm->store), sizeof *p->list);
     p->blocks = gs_alloc(lm->config.n_layer, sizeof *p->blocks);
-    rc = p->list && p->blocks ? list_parameters(p, err)
+    rc = p->list && p->blocks ? list_parameters(p, open, err)
                               : gs_fail_nomem(err, "the list of parameters");
     if (!rc && !(p->values = gs_alloc(p->floats, sizeof *p->values)))
         rc = gs_fail_nomem(err, "weights");
@@ -180,6 +181,18 @@ int gs_params_create(struct gs_lm *lm, struct gs_team *team, struct gs_params **
     p->model.rope_short = lm->model.rope_short;
     *out = p;
     return GS_OK;
+}
+
+int gs_params_create(struct gs_lm *lm, struct gs_team *team, struct gs_params **out,
+                     struct gs_err *err)
+{
+    return create(lm, false, team, out, err);
+}
+
+int gs_params_create_open(struct gs_lm *lm, struct gs_team *team, struct gs_params **out,
+                          struct gs_err *err)
+{
+    return create(lm, true, team, out, err);
 }
 
 void gs_params_destroy(struct gs_params **pp)

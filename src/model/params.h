@@ -35,6 +35,10 @@ struct gs_params {
  * floats. */
 int gs_params_create(struct gs_lm *lm, struct gs_team *team, struct gs_params **out,
                      struct gs_err *err) GS_MUST_USE;
+/* The same with native matrices among the parameters, as zeros: who tunes what they are made
+ * of fills them in. */
+int gs_params_create_open(struct gs_lm *lm, struct gs_team *team, struct gs_params **out,
+                          struct gs_err *err) GS_MUST_USE;
 void gs_params_destroy(struct gs_params **params);
 
 /* Points the fields of gradients (and of one block's) into a buffer of params->floats. */

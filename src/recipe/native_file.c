@@ -6,6 +6,7 @@
  *   gosset.recipe                 text of the recipe, every field
  *   gosset.source.hash            of the source's tensors, in the order of the source
  *   gosset.calibration.{name,hash,tokens}, or gosset.imatrix.hash
+ *   gosset.tune                   stages of tuning, if there were any
  *   gosset.eval.{tokens,ppl,ref_ppl,kld_mean,kld_p999,top1}   measured against the source
  *
  * Nothing in the file depends on time, machine or threads. */
@@ -201,6 +202,8 @@ static int make_meta(const struct gs_work *work, bool units, const struct gs_eva
         rc = gs_meta_set_uint(*out, "general.quantization_version", QUANTIZATION_VERSION, err);
     if (!rc)
         rc = set_story(work, *out, err);
+    if (!rc && work->options->tune)
+        rc = gs_meta_set_str(*out, "gosset.tune", str(work->options->tune), err);
     if (!rc && work->calib.text)
         rc = set_eval(*out, eval, err);
     if (!rc)
@@ -301,5 +304,45 @@ out:
     gs_recoder_destroy(&w.recoder);
     gs_free(&w.piece);
     gs_meta_destroy(&meta);
+    return rc;
+}
+
+int gs_native_file_stamp(const char *draft, const char *path, bool overwrite,
+                         const struct gs_eval_result *eval, uint64_t *bytes,
+                         struct gs_err *err)
+{
+    struct gs_store *store = NULL;
+    struct gs_gguf_writer *w = NULL;
+    struct gs_tensor *tensors = NULL;
+    struct gs_meta *meta = NULL;
+    size_t n = 0;
+    int rc = gs_store_open(draft, &store, err);
+
+    if (rc || (rc = gs_meta_create(&meta, err)))
+        goto out;
+    const struct gs_meta *source = gs_store_meta(store);
+    for (size_t i = 0; !rc && i < gs_meta_count(source); i++)
+        rc = gs_meta_set(meta, str(gs_meta_key(source, i)), gs_meta_value(source, i), err);
+    if (!rc && eval)
+        rc = set_eval(meta, eval, err);
+    n = gs_store_count(store);
+    if (!rc && !(tensors = gs_alloc(n, sizeof *tensors)))
+        rc = gs_fail_nomem(err, path);
+    for (size_t i = 0; !rc && i < n; i++)
+        tensors[i] = *gs_store_tensor(store, i);
+    if (!rc)
+        rc = gs_gguf_create(path, overwrite, meta, tensors, n, &w, err);
+    for (size_t i = 0; !rc && i < n; i++) {
+        const void *data;
+        if (!(rc = gs_store_data(store, gs_store_tensor(store, i), &data, err)))
+            rc = gs_gguf_write(w, i, data, tensors[i].bytes, err);
+    }
+    if (!rc)
+        rc = gs_gguf_commit(&w, bytes, err);
+out:
+    gs_gguf_abort(&w);
+    gs_free(&tensors);
+    gs_meta_destroy(&meta);
+    gs_store_close(&store);
     return rc;
 }

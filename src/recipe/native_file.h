@@ -15,4 +15,9 @@ int gs_native_file_write(struct gs_work *work, const char *path, bool overwrite,
                          const struct gs_eval_result *eval, uint64_t *bytes,
                          struct gs_err *err) GS_MUST_USE;
 
+/* A copy of the file `draft` with the figures (NULL: as they are) at `path`. */
+int gs_native_file_stamp(const char *draft, const char *path, bool overwrite,
+                         const struct gs_eval_result *eval, uint64_t *bytes,
+                         struct gs_err *err) GS_MUST_USE;
+
 #endif

@@ -19,6 +19,7 @@
 #include "recipe/convert.h"
 #include "recipe/estimate.h"
 #include "recipe/native_file.h"
+#include "recipe/tune.h"
 
 int gs_work_progress(const struct gs_work *work, struct gs_err *err)
 {
@@ -67,6 +68,11 @@ static int check_options(const struct gs_quantize_options *o, const char *dst,
         return gs_fail(err, GS_E_ARG, "types of single tensors go with a type for the rest");
     if ((!o->type || is_auto(o)) && !o->size && !(o->bpw > 0 && o->bpw <= 64))
         return gs_fail(err, GS_E_ARG, "%g bits a weight: give a number from 1 on", o->bpw);
+    struct gs_tune stages;
+    if (o->tune && o->type)
+        return gs_fail(err, GS_E_ARG, "tuning is for native files, not for block types");
+    if (o->tune && (rc = gs_tune_stages(o->tune, &stages, err)))
+        return rc;
     if (!stat(dst, &st) && !o->overwrite)
         return gs_fail(err, GS_E_IO, "%s: exists already", dst);
     folder = gs_strndup(dst, strlen(dst));
@@ -133,7 +139,7 @@ static int calibrate(struct gs_work *work, struct gs_err *err)
                                            .progress_ctx = o->progress_ctx};
     int rc;
 
-    if (!work->uses_h && o->no_eval)
+    if (!work->uses_h && o->no_eval && !o->tune)
         return GS_OK;
     rc = gs_tokenizer_create(gs_store_meta(work->store), gs_store_path(work->store),
                              &work->tokenizer, err);
@@ -365,25 +371,58 @@ static int round_all(struct gs_work *work, const char *dst, struct gs_err *err)
     return rc;
 }
 
-/* A first copy of the file is measured; the second one holds the figures. */
+/* Tunes the draft in place, on the calibration text. */
+static int tune_draft(struct gs_work *work, const char *draft, struct gs_err *err)
+{
+    const struct gs_quantize_options *o = work->options;
+    struct gs_tune tune = {.teacher = gs_store_path(work->store), .team = work->team,
+                           .tokens = work->calib.tokens, .sequences = work->calib.sequences,
+                           .ctx = work->calib.ctx, .progress = o->progress,
+                           .progress_ctx = o->progress_ctx};
+    size_t n = strlen(draft) + 16;
+    char *tuned = gs_alloc(n, 1);
+    int rc = tuned ? gs_tune_stages(o->tune, &tune, err) : gs_fail_nomem(err, draft);
+
+    if (!rc) {
+        snprintf(tuned, n, "%s.tuned", draft);
+        rc = gs_tune_file(&tune, draft, tuned, NULL, err);
+        if (!rc && rename(tuned, draft))
+            rc = gs_fail(err, GS_E_IO, "%s: cannot be renamed", tuned);
+        unlink(tuned);
+    }
+    gs_free(&tuned);
+    return rc;
+}
+
+/* A first copy of the file is tuned, if that is wanted, and measured; the second one holds
+ * the figures. */
 static int measure_and_write(struct gs_work *work, const char *dst, gs_measure_fn measure,
                              void *ctx, struct gs_quantize_result *out, struct gs_err *err)
 {
     const struct gs_calib *c = &work->calib;
+    const char *tune = work->options->tune;
+    bool overwrite = work->options->overwrite;
     size_t n = strlen(dst) + 16;
     char *draft = gs_alloc(n, 1);
     int rc = draft ? GS_OK : gs_fail_nomem(err, dst);
 
-    if (!rc && c->text) {
+    if (!rc && (c->text || tune)) {
         snprintf(draft, n, "%s.draft", dst);
-        if (!(rc = gs_native_file_write(work, draft, true, NULL, NULL, err)))
+        rc = gs_native_file_write(work, draft, true, NULL, NULL, err);
+        if (!rc && tune)
+            rc = tune_draft(work, draft, err);
+        if (!rc && c->text) {
             rc = measure(ctx, draft, c->text, c->text_bytes, &out->eval, err);
-        unlink(draft);
-        out->has_eval = !rc;
+            out->has_eval = !rc;
+        }
     }
-    if (!rc)
-        rc = gs_native_file_write(work, dst, work->options->overwrite,
-                                  out->has_eval ? &out->eval : NULL, &out->file_bytes, err);
+    const struct gs_eval_result *eval = out->has_eval ? &out->eval : NULL;
+    if (!rc && tune)
+        rc = gs_native_file_stamp(draft, dst, overwrite, eval, &out->file_bytes, err);
+    else if (!rc)
+        rc = gs_native_file_write(work, dst, overwrite, eval, &out->file_bytes, err);
+    if (draft && *draft)
+        unlink(draft);
     gs_free(&draft);
     return rc;
 }

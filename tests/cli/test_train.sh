@@ -46,3 +46,15 @@ refused 1 'no optimizer' train --init a.gguf --optimizer lion -o e.gguf
 expect 2 train --init a.gguf
 expect 2 train -o e.gguf
 expect 2 train --init a.gguf --tokenizer a.gguf -o e.gguf
+
+# Tuning what was quantized: the file keeps its size and comes nearer to its source.
+expect 0 "$GOSSET" quantize a.gguf -o q.gguf --bpw 10 --recipe head_bits=0 --calib text --tokens 1024 --json
+before=$(json eval.kld_mean) bytes=$(json file_bytes)
+expect 0 "$GOSSET" quantize a.gguf -o t.gguf --bpw 10 --recipe head_bits=0 --calib text --tokens 1024 --tune both --json
+within "$(json eval.kld_mean)" 0 "$before"
+within "$(json file_bytes)" "$bytes" $((bytes + 64))
+is "$(wc -c <t.gguf)" "$(json file_bytes)"
+expect 0 "$GOSSET" run t.gguf -p "Once upon" -n 5 --temp 0
+[ -z "$(ls | grep -e work -e draft -e tuned -e part)" ] || fail "something is left"
+refused 1 'native files' "$GOSSET" quantize a.gguf -o e.gguf --type q4_0 --calib text --tune block
+refused 1 'give block, e2e or both' "$GOSSET" quantize a.gguf -o e.gguf --bpw 10 --calib text --tune all

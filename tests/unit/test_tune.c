@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT
+ * Tuning a native file: the dense student is the model that the decoder runs, the gradient of
+ * scales, factors and norms is the slope of the loss, and both stages bring the student nearer
+ * to its teacher. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+
+#include "core/alloc.h"
+#include "core/rng.h"
+#include "gosset.h"
+#include "model/backprop.h"
+#include "recipe/tune.h"
+#include "tests/unit/tiny.h"
+
+#define CTX 32u
+#define SEQUENCES 4u
+
+static char source[512], text[512], native[512], tuned[512];
+static int32_t tokens[SEQUENCES * CTX], target[CTX];
+
+static int prepare(void **state)
+{
+    struct gs_rng rng;
+    FILE *f;
+
+    (void)state;
+    snprintf(source, sizeof source, "%s", tiny_make("llama:bpe"));
+    snprintf(text, sizeof text, "%s/text", tiny_folder);
+    snprintf(native, sizeof native, "%s/native.gguf", tiny_folder);
+    snprintf(tuned, sizeof tuned, "%s/tuned.gguf", tiny_folder);
+    f = fopen(text, "w");
+    assert_non_null(f);
+    for (int i = 0; i < 200; i++)
+        fprintf(f, "%d: the lazy dog sees a quick fox jump %d times.\n", i, i * 7 % 13);
+    fclose(f);
+    gs_rng_init(&rng, 2, 2);
+    for (size_t i = 0; i < SEQUENCES * CTX; i++)
+        tokens[i] = (int32_t)gs_rng_below(&rng, 300);
+    for (size_t i = 0; i < CTX; i++)
+        target[i] = tokens[(i + 1) % CTX];
+    const char *path = text;
+    struct gs_quantize_options o = {.bpw = 9, .calib = &path, .n_calib = 1, .tokens = 512,
+                                    .no_eval = true, .threads = 1,
+                                    .recipe = "grid=trellis8,head_bits=0"};
+    struct gs_err err = {0};
+    o.bpw = 2.5; /* vectors weigh much in so small a model */
+    for (int rc = -1; rc && o.bpw < 12; o.bpw += 0.5) {
+        err = (struct gs_err){0};
+        rc = gs_quantize(source, native, &o, NULL, &err);
+    }
+    if (access(native, F_OK))
+        fail_msg("%s", err.msg);
+    return 0;
+}
+
+static int clean(void **state)
+{
+    (void)state;
+    unlink(source);
+    unlink(text);
+    unlink(native);
+    unlink(tuned);
+    return 0;
+}
+
+static struct gs_student *open_student(const char *path)
+{
+    struct gs_err err = {0};
+    struct gs_student *s;
+
+    if (gs_student_open(path, NULL, &s, &err))
+        fail_msg("%s", err.msg);
+    return s;
+}
+
+static struct gs_backprop *learner_of(struct gs_student *s)
+{
+    struct gs_backprop_options o = {.texts = 1, .ctx = CTX};
+    struct gs_err err = {0};
+    struct gs_backprop *bp;
+
+    if (gs_backprop_create(gs_student_params(s), &o, &bp, &err))
+        fail_msg("%s", err.msg);
+    return bp;
+}
+
+/* Logits of the first sequence by the decoder, in f32 throughout. */
+static float *decode(const char *path)
+{
+    struct gs_decoder_options o = {.ctx = CTX, .batch = CTX, .kv_f32 = true, .exact = true};
+    struct gs_err err = {0};
+    struct gs_store *store;
+    struct gs_lm *lm;
+    struct gs_decoder *d;
+
+    if (gs_store_open(path, &store, &err) || gs_lm_open(store, &lm, &err) ||
+        gs_decoder_create(lm, &o, &d, &err) || gs_decoder_forward(d, tokens, CTX, &err))
+        fail_msg("%s", err.msg);
+    float *out = gs_alloc((size_t)CTX * lm->config.n_vocab, sizeof *out);
+    gs_decoder_logits(d, 0, CTX, out);
+    gs_decoder_destroy(&d);
+    gs_lm_close(&lm);
+    gs_store_close(&store);
+    return out;
+}
+
+/* The largest difference over the largest logit. */
+static double differ(struct gs_student *s, struct gs_backprop *bp, const char *path)
+{
+    size_t n = (size_t)CTX * gs_student_params(s)->lm->config.n_vocab;
+    float *want = decode(path), *got = gs_alloc(n, sizeof *got);
+    double worst = 0, largest = 0;
+
+    gs_backprop_forward(bp, tokens);
+    gs_backprop_logits(bp, 0, CTX, got);
+    for (size_t i = 0; i < n; i++) {
+        worst = fmax(worst, fabs((double)got[i] - (double)want[i]));
+        largest = fmax(largest, fabs((double)want[i]));
+    }
+    gs_free(&want);
+    gs_free(&got);
+    return worst / largest;
+}
+
+static void test_student_is_the_model(void **state)
+{
+    struct gs_student *s = open_student(native);
+    struct gs_backprop *bp = learner_of(s);
+    struct gs_params *theta = gs_student_theta(s);
+    struct gs_err err = {0};
+    struct gs_rng rng;
+
+    (void)state;
+    assert_true(differ(s, bp, native) < 1e-4);
+    /* Moved and written, it still is, but for rounding to f16. */
+    gs_rng_init(&rng, 6, 0);
+    for (size_t i = 0; i < theta->floats; i++)
+        theta->values[i] = (float)(0.1 * gs_rng_normal(&rng));
+    assert_int_equal(gs_student_build(s, GS_STUDENT_ALL, &err), GS_OK);
+    if (gs_student_write(s, tuned, NULL, &err))
+        fail_msg("%s", err.msg);
+    assert_true(differ(s, bp, native) > 0.05);
+    assert_true(differ(s, bp, tuned) < 5e-3);
+    gs_backprop_destroy(&bp);
+    gs_student_close(&s);
+}
+
+/* Along a random direction of each part of θ. The loss is f32: 1e-2 of the slope's size. */
+static void test_gradient(void **state)
+{
+    const float h = 2e-3f;
+    struct gs_student *s = open_student(native);
+    struct gs_backprop *bp = learner_of(s);
+    struct gs_params *theta = gs_student_theta(s);
+    struct gs_err err = {0};
+    struct gs_rng rng;
+    double loss;
+    float *g = gs_alloc(theta->floats, sizeof *g), *along = gs_alloc(theta->floats, sizeof *g);
+
+    (void)state;
+    gs_backprop_loss(bp, tokens, target, 1, &loss);
+    assert_int_equal(gs_student_project(s, GS_STUDENT_ALL, gs_backprop_grads(bp), g, &err),
+                     GS_OK);
+    gs_rng_init(&rng, 8, 0);
+    assert_true(theta->n > 20);
+    for (size_t i = 0; i < theta->n; i++) {
+        const struct gs_param *p = &theta->list[i];
+        double slope = 0, size = 0, values[2];
+        for (size_t j = 0; j < p->count; j++) {
+            along[j] = gs_rng_u64(&rng) & 1 ? 1 : -1;
+            slope += (double)along[j] * (double)g[p->offset + j];
+            size += (double)g[p->offset + j] * (double)g[p->offset + j];
+        }
+        for (int k = 0; k < 2; k++) {
+            for (size_t j = 0; j < p->count; j++)
+                theta->values[p->offset + j] = (k ? -h : h) * along[j];
+            assert_int_equal(gs_student_build(s, GS_STUDENT_ALL, &err), GS_OK);
+            gs_backprop_measure(bp, tokens, target, &values[k]);
+        }
+        for (size_t j = 0; j < p->count; j++)
+            theta->values[p->offset + j] = 0;
+        double want = (values[0] - values[1]) / (2 * (double)h);
+        if (!(fabs(slope - want) < 2e-2 * fmax(sqrt(size), 0.1)))
+            fail_msg("%s: slope %g, difference %g, norm %g", p->name, slope, want, sqrt(size));
+    }
+    gs_free(&g);
+    gs_free(&along);
+    gs_backprop_destroy(&bp);
+    gs_student_close(&s);
+}
+
+static void test_stages(void **state)
+{
+    struct gs_tune t = {.teacher = source, .tokens = tokens, .sequences = SEQUENCES,
+                        .ctx = CTX};
+    struct gs_tune_result r;
+    struct gs_err err = {0};
+
+    (void)state;
+    assert_int_equal(gs_tune_stages("both", &t, &err), GS_OK);
+    if (gs_tune_file(&t, native, tuned, &r, &err))
+        fail_msg("%s", err.msg);
+    assert_true(r.block_after < 0.95 * r.block_before && r.block_after > 0);
+    assert_true(r.whole_after < 0.98 * r.whole_before && r.whole_after > 0);
+    /* The same bits with other threads. */
+    struct gs_tune_result again;
+    assert_int_equal(gs_team_create(3, &t.team, &err), GS_OK);
+    if (gs_tune_file(&t, native, tuned, &again, &err))
+        fail_msg("%s", err.msg);
+    assert_memory_equal(&r, &again, sizeof r);
+    gs_team_destroy(&t.team);
+    assert_int_equal(gs_tune_stages("blocks", &t, &err), GS_E_ARG);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_student_is_the_model), cmocka_unit_test(test_gradient),
+        cmocka_unit_test(test_stages),
+    };
+    (void)argc;
+    tiny_init(argv[0]);
+    int failed = cmocka_run_group_tests(tests, prepare, clean);
+    tiny_exit();
+    return failed;
+}
