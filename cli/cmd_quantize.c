@@ -120,6 +120,7 @@ static int run(const struct settings *s)
         .n_calib = self ? 0 : s->calib.count, .tokens = s->tokens,
         .imatrix = s->imatrix, .type = s->type, .pure = s->pure, .keep = s->keep.path,
         .n_keep = s->keep.count, .size = s->size,
+        .reuse = s->requantize_changed,
         .allow_requantize = s->allow_requantize, .overwrite = s->overwrite,
         .resume = s->resume, .dry_run = s->dry_run, .no_eval = s->no_eval, .tune = s->tune,
         .threads = s->threads, .plan = show_plan, .progress = progress};
@@ -153,6 +154,9 @@ static const struct option options[] = {
      offsetof(struct settings, pure), 0, 0},
     {0, "keep", "REGEX=TYPE", "with --type: the type of tensors whose name matches; may be "
      "repeated, the first match counts", &kind_files, offsetof(struct settings, keep), 0, 0},
+    {0, "requantize-changed", "OLD", "with --type: take matrices whose type is the same from OLD, "
+     "a file made from MODEL before", &kind_string,
+     offsetof(struct settings, requantize_changed), 0, 0},
     {0, "recipe", "RECIPE", "a file, or pairs such as grid=trellis12,seed=1", &kind_string,
      offsetof(struct settings, recipe), 0, 0},
     {0, "calib", "FILE", "calibration text, or JSONL with a member text; may be repeated; "

@@ -354,6 +354,8 @@ struct gs_quantize_options {
     bool pure;                   /* its base type everywhere, no mix */
     const char *const *keep;     /* its types for single tensors: REGEX=TYPE */
     size_t n_keep;
+    const char *reuse;           /* a stock file made from src before: matrices that keep their
+                                    type are taken from it; or NULL */
     const char *recipe;          /* a file, or "key=value,…"; NULL = the default */
     const char *const *calib;    /* texts or JSONL files; none = the model's own samples */
     size_t n_calib;

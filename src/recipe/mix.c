@@ -50,32 +50,33 @@ struct gs_mix {
 };
 
 #define T(name) GS_TYPE_##name
+#define NO_RULES {{NONE, ALWAYS, T(F32)}}
 /* Rules of the mixes below 3 bits: for blocks that decide much. */
 #define LOW(type) {V, GQA, T(Q4_K)}, {V, ALWAYS, T(type)}, {DOWN, FIRST_8TH, T(type)}
 
 static const struct gs_mix mixes[] = {
-    {"Q8_0", 7, T(Q8_0), T(Q8_0), {{NONE}}},
-    {"Q6_K", 18, T(Q6_K), T(Q6_K), {{NONE}}},
-    {"Q5_1", 9, T(Q5_1), T(Q6_K), {{NONE}}},
+    {"Q8_0", 7, T(Q8_0), T(Q8_0), NO_RULES},
+    {"Q6_K", 18, T(Q6_K), T(Q6_K), NO_RULES},
+    {"Q5_1", 9, T(Q5_1), T(Q6_K), NO_RULES},
     {"Q5_0", 8, T(Q5_0), T(Q6_K), {{DOWN, FIRST_8TH, T(Q5_1)}}},
     {"Q5_K_M", 17, T(Q5_K), T(Q6_K), {{V, MORE_BITS, T(Q6_K)}, {DOWN, MORE_BITS, T(Q6_K)}}},
-    {"Q5_K_S", 16, T(Q5_K), T(Q6_K), {{NONE}}},
+    {"Q5_K_S", 16, T(Q5_K), T(Q6_K), NO_RULES},
     {"Q5_K", 17, T(Q5_K), T(Q6_K), {{V, MORE_BITS, T(Q6_K)}, {DOWN, MORE_BITS, T(Q6_K)}}},
-    {"Q4_1", 3, T(Q4_1), T(Q6_K), {{NONE}}},
+    {"Q4_1", 3, T(Q4_1), T(Q6_K), NO_RULES},
     {"Q4_0", 2, T(Q4_0), T(Q6_K), {{DOWN, FIRST_8TH, T(Q4_1)}}},
     {"Q4_K_M", 15, T(Q4_K), T(Q6_K), {{V, MORE_BITS, T(Q6_K)}, {DOWN, MORE_BITS, T(Q6_K)}}},
     {"Q4_K_S", 14, T(Q4_K), T(Q6_K), {{V, FIRST_4, T(Q5_K)}, {DOWN, FIRST_8TH, T(Q5_K)}}},
     {"Q4_K", 15, T(Q4_K), T(Q6_K), {{V, MORE_BITS, T(Q6_K)}, {DOWN, MORE_BITS, T(Q6_K)}}},
     {"IQ4_NL", 25, T(IQ4_NL), T(Q6_K), {{V, GQA, T(Q5_K)}}},
     {"IQ4_XS", 30, T(IQ4_XS), T(Q6_K), {{V, GQA, T(Q5_K)}}},
-    {"MXFP4", 38, T(MXFP4), T(Q6_K), {{NONE}}},
-    {"NVFP4", 39, T(NVFP4), T(Q6_K), {{NONE}}},
+    {"MXFP4", 38, T(MXFP4), T(Q6_K), NO_RULES},
+    {"NVFP4", 39, T(NVFP4), T(Q6_K), NO_RULES},
     {"Q3_K_L", 13, T(Q3_K), T(Q6_K),
      {{V, ALWAYS, T(Q5_K)}, {DOWN, ALWAYS, T(Q5_K)}, {OUT, ALWAYS, T(Q5_K)}}},
     {"Q3_K_M", 12, T(Q3_K), T(Q6_K),
      {{V, FIRST_2, T(Q5_K)}, {V, ALWAYS, T(Q4_K)}, {DOWN, FIRST_16TH, T(Q5_K)},
       {DOWN, ALWAYS, T(Q4_K)}, {OUT, ALWAYS, T(Q4_K)}}},
-    {"Q3_K_S", 11, T(Q3_K), T(Q6_K), {{NONE}}},
+    {"Q3_K_S", 11, T(Q3_K), T(Q6_K), NO_RULES},
     {"Q3_K", 12, T(Q3_K), T(Q6_K),
      {{V, FIRST_2, T(Q5_K)}, {V, ALWAYS, T(Q4_K)}, {DOWN, FIRST_16TH, T(Q5_K)},
       {DOWN, ALWAYS, T(Q4_K)}, {OUT, ALWAYS, T(Q4_K)}}},
@@ -105,7 +106,7 @@ static const struct gs_mix mixes[] = {
      {{EMBD, ALWAYS, T(Q2_K)}, LOW(Q2_K), {OUT, ALWAYS, T(IQ2_XXS)}}},
     {"IQ1_S", 24, T(IQ1_S), T(Q5_K),
      {{EMBD, ALWAYS, T(Q2_K)}, LOW(Q2_K), {OUT, ALWAYS, T(IQ2_XXS)}}},
-    {"Q1_0", 40, T(Q1_0), T(Q6_K), {{NONE}}},
+    {"Q1_0", 40, T(Q1_0), T(Q6_K), NO_RULES},
 };
 
 /* What takes the place of a type whose blocks do not divide a row. */

@@ -19,6 +19,7 @@
 #include "recipe/convert.h"
 #include "recipe/estimate.h"
 #include "recipe/native_file.h"
+#include "recipe/reuse.h"
 #include "recipe/tune.h"
 
 int gs_work_progress(const struct gs_work *work, struct gs_err *err)
@@ -64,6 +65,8 @@ static int check_options(const struct gs_quantize_options *o, const char *dst,
         return gs_fail(err, GS_E_ARG, "type %s and a budget: give one of them", o->type);
     if (o->type && !is_auto(o) && !gs_mix_find(o->type))
         return gs_fail(err, GS_E_ARG, "type %s: there is no such block type or mix", o->type);
+    if (!o->type && o->reuse)
+        return gs_fail(err, GS_E_ARG, "only files of block types are requantized in part");
     if (!o->type && (o->pure || o->n_keep))
         return gs_fail(err, GS_E_ARG, "types of single tensors go with a type for the rest");
     if ((!o->type || is_auto(o)) && !o->size && !(o->bpw > 0 && o->bpw <= 64))
@@ -358,7 +361,14 @@ static int embed(struct gs_work *work, const char *dst, struct gs_err *err)
 static int round_all(struct gs_work *work, const char *dst, struct gs_err *err)
 {
     const struct gs_plan *plan = &work->plan;
+    size_t reused = 0;
     int rc = work->uses_h ? embed(work, dst, err) : GS_OK;
+
+    if (!rc && work->options->reuse) {
+        rc = gs_reuse(work, work->options->reuse, &reused, err);
+        gs_log(GS_LOG_INFO, "%zu of %zu matrices are those of %s", reused, plan->n_stock,
+               work->options->reuse);
+    }
 
     for (size_t i = 0; i < plan->n_items; i++)
         if (gs_plan_is_rounded(&plan->items[i]) && gs_journal_bytes(work->journal, i))

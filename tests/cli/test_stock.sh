@@ -85,3 +85,18 @@ refused 1 'give one of them' quantize model.gguf -o x.gguf --bpw 3 --size 1MiB
 refused 1 'second moments' quantize model.gguf -o x.gguf --type auto --bpw 5 --calib text \
     --recipe rounder=nearest
 expect 2 quantize model.gguf -o x.gguf --size 3lb
+
+# Only what changed is done again: all else has the bytes of before.
+expect 0 quantize model.gguf -o first.gguf --type Q4_0 --calib text --tokens 512 --no-eval
+expect 0 quantize model.gguf -o again.gguf --type Q4_0 --calib text --tokens 512 --no-eval \
+    --requantize-changed first.gguf
+grep -q '15 of 15 matrices' err || fail "not all matrices were taken over"
+same first.gguf again.gguf
+expect 0 quantize model.gguf -o changed.gguf --type Q4_0 --calib text --tokens 512 --no-eval \
+    --requantize-changed first.gguf --keep 'blk.1.ffn_down=Q8_0'
+grep -q '14 of 15 matrices' err || fail "not one matrix changed"
+expect 0 "$GOSSET" run changed.gguf -p 'Hello there' -n 4 --json
+tiny gpt2 other_model.gguf
+refused 1 'not made from this model' quantize other_model.gguf -o x.gguf --type Q8_0 --calib text \
+    --tokens 256 -q --requantize-changed first.gguf
+refused 1 'in part' quantize model.gguf -o x.gguf --bpw 3 --requantize-changed first.gguf
