@@ -7,7 +7,7 @@
  *
  * Greedy along the sets' lower convex hulls is the optimum of the linear relaxation but for one
  * set; what room it leaves is filled option by option. With GLPK the integer program itself is
- * solved; without it, or past its time, the greedy answer stands. */
+ * solved; without it, or where it finds nothing better in time, the greedy answer stands. */
 #ifndef GS_RECIPE_ALLOCATE_H
 #define GS_RECIPE_ALLOCATE_H
 

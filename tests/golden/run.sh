@@ -47,9 +47,8 @@ for arch in llama gemma3 gpt2; do
             --text "$text" --ctx 128
     done
 done
-for type in q4_0 q5_1 mxfp4 auto; do
-    [ $type = auto ] && budget='--bpw 5.5' || budget=
-    "$gosset" quantize "$work/llama.gguf" -o "$work/stock.gguf" --type $type $budget \
+for type in q4_0 q5_1 mxfp4; do
+    "$gosset" quantize "$work/llama.gguf" -o "$work/stock.gguf" --type $type \
         --calib "$text" --tokens 1024 --no-eval --quiet --overwrite >/dev/null 2>&1
     measure "llama-stock-$type" "$divergence" "$work/stock.gguf" --ref "$work/llama.gguf" \
         --text "$text" --ctx 128
