@@ -282,7 +282,7 @@ struct gs_bench_options {
 };
 
 struct gs_kernel_speed {
-    const char *format;   /* "trellis8"; "int8": plain bytes, the yardstick */
+    const char *format;   /* "trellis8", "Q4_K"; "int8": plain bytes, the yardstick */
     const char *level;    /* of the kernel */
     double bits;          /* a weight */
     double cache_weights; /* a second, one thread, from the second-level cache */

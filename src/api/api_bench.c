@@ -31,7 +31,8 @@ struct bench {
     double seconds;
     struct gs_kernels level;
     struct gs_int8 x;
-    const struct gs_codec *codec; /* NULL: plain bytes */
+    const struct gs_codec *codec; /* of a grid, or */
+    enum gs_type type;            /* a stored type, or F32 for plain bytes */
     size_t row_bytes;             /* of 16 rows of COLS weights */
     const uint8_t *rows;          /* what a pass reads */
     uint64_t sink;                /* so that nothing is optimised away */
@@ -49,6 +50,7 @@ static void bench_destroy(struct bench *b)
 {
     gs_free(&b->memory);
     gs_free(&b->x.q);
+    gs_free(&b->x.low);
     gs_free(&b->x.scale);
     gs_free(&b->x.group);
     gs_free(&b->x.sum);
@@ -86,10 +88,11 @@ static int bench_create(struct bench *b, const struct gs_bench_options *o, struc
         return rc;
     b->memory = gs_alloc(b->bytes, 1);
     b->x.q = gs_alloc(COLS, 1);
+    b->x.low = gs_alloc(COLS, 1);
     b->x.scale = gs_alloc(b->x.blocks, sizeof *b->x.scale);
     b->x.group = gs_alloc(b->x.blocks, GS_INT8_GROUPS * sizeof *b->x.group);
     b->x.sum = gs_alloc(b->x.blocks, sizeof *b->x.sum);
-    if (!b->memory || !b->x.q || !b->x.scale || !b->x.group || !b->x.sum)
+    if (!b->memory || !b->x.q || !b->x.low || !b->x.scale || !b->x.group || !b->x.sum)
         return gs_fail_nomem(err, "a measurement");
     gs_team_run(b->team, b->bytes / 4096, 64, fill, b);
     gs_rng_init(&rng, 2, 0);
@@ -155,6 +158,23 @@ int gs_bench_stream(const struct gs_bench_options *options, double *bytes_per_se
 
 /* ---- multiplying --------------------------------------------------------------------------- */
 
+/* 16 rows of a stored type. */
+static void multiply_stored(const struct bench *b, const uint8_t *w, float y[16])
+{
+    enum { ROWS = 4 };
+    uint8_t u[ROWS * COLS];
+    float d[ROWS * COLS / GS_INT8_GROUP], m[ROWS * COLS / GS_INT8_GROUP];
+    const struct gs_codes codes = {.u = u, .d = d, .m = m, .blocks = b->x.blocks,
+                                   .high = gs_codes_high(b->type)};
+
+    for (size_t r = 0; r < 16; r += ROWS) {
+        for (size_t i = 0; i < ROWS; i++)
+            b->level.unpack[b->type](w + (r + i) * b->row_bytes / 16, COLS, u + i * COLS,
+                                     d + i * COLS / GS_INT8_GROUP, m + i * COLS / GS_INT8_GROUP);
+        b->level.codes_mul(&codes, ROWS, &b->x, 1, y + r, 16);
+    }
+}
+
 static void multiply_rows(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
 {
     struct bench *b = ctx;
@@ -164,12 +184,14 @@ static void multiply_rows(void *ctx, size_t begin, size_t end, int worker GS_UNU
         const uint8_t *w = b->rows + i * b->row_bytes;
         if (b->codec) {
             b->level.trellis_dot(b->codec->trellis, w, COLS / GS_TRELLIS_COLS, &b->x, y);
+        } else if (b->type != GS_TYPE_F32) {
+            multiply_stored(b, w, y);
         } else {
             for (size_t r = 0; r < 16; r++)
                 y[r] = 0;
             b->level.tile_mul(w, COLS / GS_TRELLIS_COLS, 16, &b->x, 1, y, 16);
         }
-        if (y[0] > 1e30f) /* never */
+        if (y[0] == 1e-30f) /* never */
             b->sink++;
     }
 }
@@ -255,6 +277,25 @@ static int bench_grid(struct bench *b, const struct gs_grid *grid, gs_kernel_spe
     return rc;
 }
 
+/* Every stored type with a product in integers. */
+static int bench_stored(struct bench *b, size_t *found, gs_kernel_speed_fn fn, void *ctx,
+                        struct gs_err *err)
+{
+    int rc = GS_OK;
+
+    for (int t = 0; !rc && t < GS_TYPE_COUNT; t++) {
+        const struct gs_type_info *info = gs_type_info((uint32_t)t);
+        if (!info || !gs_kernels()->unpack[t] || !wanted(b->options, info->name))
+            continue;
+        ++*found;
+        b->type = (enum gs_type)t;
+        b->row_bytes = 16 * COLS / info->block * info->bytes;
+        rc = bench_levels(b, info->name, offsetof(struct gs_kernels, codes_mul), fn, ctx, err);
+    }
+    b->type = GS_TYPE_F32;
+    return rc;
+}
+
 int gs_bench_kernels(const struct gs_bench_options *options, gs_kernel_speed_fn fn, void *ctx,
                      struct gs_err *err)
 {
@@ -273,6 +314,8 @@ int gs_bench_kernels(const struct gs_bench_options *options, gs_kernel_speed_fn 
             found++;
             rc = bench_grid(&b, grid, fn, ctx, err);
         }
+    if (!rc)
+        rc = bench_stored(&b, &found, fn, ctx, err);
     if (!rc && !found)
         rc = gs_fail(err, GS_E_ARG, "format %s: no kernels of their own", options->format);
     bench_destroy(&b);

@@ -52,6 +52,9 @@ static void multiply_codes(const struct codes_products *p, const struct gs_produ
         memset(scratch, 0, ROWS * blocks * (GS_INT8_BLOCK + 2 * GS_INT8_GROUPS * sizeof(float)));
     for (size_t r = begin; r < end; r += ROWS) {
         size_t rows = GS_MIN(end - r, ROWS);
+        if (p->T == 1 && r + 2 * ROWS <= end)
+            gs_run_prefetch((const char *)w->data + (r + ROWS) * w->row_bytes,
+                            ROWS * w->row_bytes);
         for (size_t i = 0; i < rows; i++)
             p->run->k->unpack[w->type]((const char *)w->data + (r + i) * w->row_bytes, n,
                                        codes.u + i * blocks * GS_INT8_BLOCK,
