@@ -104,37 +104,39 @@ static double divergence(const struct measuring *m)
 
 /* Rounds w (rows, n) with H; loss and energy of it. dst takes the codes, or is NULL. */
 static int try_type(struct measuring *m, enum gs_type type, const float *w, size_t rows,
-                    size_t n, const double *h, uint8_t *dst, struct gs_block_result *out)
+                    size_t n, double *h, uint8_t *dst, struct gs_block_result *out)
 {
     const struct gs_format *f = gs_format_find(type);
     struct gs_block_round job = {.format = f, .h = h, .rows = rows, .cols = n, .w_stride = n};
     uint64_t row_bytes = n / f->block * gs_type_info(type)->bytes;
     uint8_t *own = dst ? NULL : gs_alloc(rows, row_bytes);
+    double *damping = gs_alloc(n, sizeof *damping);
     struct gs_ldl ldl = {0};
     int rc;
 
     job.dst = dst ? dst : own;
     job.ldl = &ldl;
     job.w = gs_alloc(rows * n, sizeof *job.w);
-    if (!job.w || !job.dst) {
+    job.damping = damping;
+    if (!job.w || !job.dst || !damping) {
         rc = gs_fail_nomem(m->err, "measuring damage");
         goto out;
     }
     memcpy(job.w, w, rows * n * sizeof *w);
-    rc = h ? gs_ldl_create(m->work->team, gs_unconst(h), n, f->points->dim,
-                           m->work->recipe.damping, &ldl, m->err)
+    rc = h ? gs_work_damped_ldl(m->work, h, n, f->points->dim, damping, &ldl, m->err)
            : gs_ldl_create_diagonal(NULL, n, f->points->dim, 0, &ldl, m->err);
     if (!rc)
         rc = gs_block_round(&job, m->work->team, out, m->err);
 out:
     gs_ldl_clear(&ldl);
+    gs_free(&damping);
     gs_free(&job.w);
     gs_free(&own);
     return rc;
 }
 
 /* ρ of every type that fits, from some rows: evenly spaced, or the first of `order`. */
-static int measure_types(struct measuring *m, size_t index, const float *w, const double *h,
+static int measure_types(struct measuring *m, size_t index, const float *w, double *h,
                          const uint32_t *order)
 {
     const struct gs_plan_item *item = &m->work->plan.items[index];
@@ -161,7 +163,7 @@ static int measure_types(struct measuring *m, size_t index, const float *w, cons
 }
 
 /* The divergence of the model with this matrix alone rounded, over its ρ. */
-static int probe(struct measuring *m, size_t index, const float *w, const double *h)
+static int probe(struct measuring *m, size_t index, const float *w, double *h)
 {
     struct gs_work *work = m->work;
     const struct gs_plan_item *item = &work->plan.items[index];

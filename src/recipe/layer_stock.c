@@ -13,22 +13,40 @@
 
 /* Factors of one H, by weights a code: 1 and 8. */
 struct factors {
-    const double *h;        /* NULL: diagonal */
+    double *h;              /* NULL: diagonal */
+    double *damping;        /* (n) of H's diagonal */
     const double *diagonal; /* NULL: the identity */
     struct gs_ldl ldl[2];
     bool made[2];
 };
 
+/* σ beside the damping by channel: for channels that never fire. */
+#define SIGMA 1e-9
+
+int gs_work_damped_ldl(const struct gs_work *work, double *h, size_t n, size_t block,
+                       double *damping, struct gs_ldl *out, struct gs_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        damping[i] = h[i * n + i];
+        h[i * n + i] += work->recipe.damping * damping[i];
+    }
+    int rc = gs_ldl_create(work->team, h, n, block, SIGMA, out, err);
+    for (size_t i = 0; i < n; i++) {
+        h[i * n + i] = damping[i];
+        damping[i] *= work->recipe.damping;
+    }
+    return rc;
+}
+
 static int find_factor(const struct gs_work *work, struct factors *f, size_t n, unsigned dim,
                        const struct gs_ldl **out, struct gs_err *err)
 {
     size_t i = dim > 1;
-    double damping = work->recipe.damping;
     int rc = GS_OK;
 
     if (!f->made[i]) {
-        rc = f->h ? gs_ldl_create(work->team, gs_unconst(f->h), n, dim, damping, &f->ldl[i], err)
-                  : gs_ldl_create_diagonal(f->diagonal, n, dim, damping, &f->ldl[i], err);
+        rc = f->h ? gs_work_damped_ldl(work, f->h, n, dim, f->damping, &f->ldl[i], err)
+                  : gs_ldl_create_diagonal(f->diagonal, n, dim, SIGMA, &f->ldl[i], err);
         f->made[i] = rc == GS_OK;
     }
     *out = &f->ldl[i];
@@ -41,6 +59,7 @@ static int round_item(struct gs_work *work, size_t index, struct factors *factor
     const struct gs_plan_item *item = &work->plan.items[index];
     size_t bytes = (size_t)gs_work_payload_bytes(item);
     struct gs_block_round job = {.format = gs_format_find(item->type), .h = factors->h,
+                                 .damping = factors->damping,
                                  .rows = item->rows, .cols = item->cols, .w_stride = item->cols,
                                  .sweeps = GS_BLOCK_SWEEPS};
     struct gs_block_result result;
@@ -73,6 +92,9 @@ int gs_work_round_stock(struct gs_work *work, size_t first, size_t end, double *
     double *diagonal = NULL;
     int rc = GS_OK;
 
+    factors.damping = gs_alloc(n, sizeof *factors.damping);
+    if (!factors.damping)
+        return gs_fail_nomem(err, "second moments");
     if (work->imatrix.diagonal) {
         factors.diagonal = diagonal = gs_alloc(n, sizeof *diagonal);
         rc = diagonal ? gs_work_diagonal(work, first, end, diagonal, err)
@@ -93,6 +115,7 @@ int gs_work_round_stock(struct gs_work *work, size_t first, size_t end, double *
     }
     for (size_t i = 0; i < GS_COUNT(factors.ldl); i++)
         gs_ldl_clear(&factors.ldl[i]);
+    gs_free(&factors.damping);
     gs_free(&diagonal);
     return rc;
 }

@@ -89,6 +89,11 @@ int gs_work_diagonal(const struct gs_work *work, size_t first, size_t end, doubl
 /* Fills the record's end: what gs_work_rounded reads. */
 void gs_work_put_rounded(const struct gs_rounded *rounded, uint8_t *p);
 
+/* The factor of H with damping by channel, recipe.damping · H_ii, which is also put into
+ * damping (n); h is as before on return. */
+int gs_work_damped_ldl(const struct gs_work *work, double *h, size_t n, size_t block,
+                       double *damping, struct gs_ldl *out, struct gs_err *err) GS_MUST_USE;
+
 /* Rounds item `index` to its block type. h (n, n) are the second moments of its input, NULL
  * where they were not gathered. */
 int gs_work_round_stock(struct gs_work *work, size_t first, size_t end, double *h,

@@ -79,7 +79,7 @@ static int make_tables(const struct gs_block_round *job, struct gs_team *team,
     for (size_t j = 0; j < n && t->h; j++)
         for (size_t i = 0; i < n; i++)
             t->h[i / GS_PANEL_F32 * GS_PANEL_F32 * n + j * GS_PANEL_F32 + i % GS_PANEL_F32] =
-                (float)(job->h[j * n + i] + (i == j ? job->ldl->damping : 0));
+                (float)(job->h[j * n + i] + (i == j ? gs_block_damping(job, i) : 0));
     return polish ? gs_block_polish_tables(job, team, t, err) : GS_OK;
 }
 
@@ -116,12 +116,14 @@ static void multiply(struct gs_block_chunk *c, const float *x, size_t stride, fl
                       GS_PANEL_F32 * n, g, n);
 }
 
-/* tr(X (H + σI) Xᵀ) of the rows of w; their sum of squares is added to *squares. */
-static double measure(struct gs_block_chunk *c, double *squares)
+/* tr(X H Xᵀ) of the rows of w, H damped; what damping adds to it goes to *added, the sum of
+ * squares to *squares. */
+static double measure(struct gs_block_chunk *c, double *added, double *squares)
 {
     size_t n = c->job->cols;
     double sum = 0;
 
+    *added = *squares = 0;
     if (c->tables->h)
         multiply(c, gs_chunk_w(c, 0), c->job->w_stride, c->g);
     for (size_t i = 0; i < c->rows; i++) {
@@ -130,6 +132,7 @@ static double measure(struct gs_block_chunk *c, double *squares)
             double x = (double)w[j];
             sum += x * (c->tables->h ? (double)g[j] : x * (double)c->tables->importance[j]);
             *squares += x * x;
+            *added += x * x * gs_block_damping(c->job, j);
         }
     }
     return sum;
@@ -163,12 +166,12 @@ static void round_chunks(void *ctx, size_t begin, size_t end, int worker)
     layout(&c, r->work + (size_t)worker * r->worker_bytes);
     for (size_t t = begin; t < end; t++) {
         struct gs_block_result *out = &r->sums[t];
-        double squares = 0;
+        double added, squares;
         c.row = t * GS_BLOCK_CHUNK;
         c.rows = GS_MIN(GS_BLOCK_CHUNK, job->rows - c.row);
-        out->energy = measure(&c, &squares) - job->ldl->damping * squares;
+        out->energy = measure(&c, &added, &squares) - added;
         gs_block_sweep(&c);
-        out->sweep = out->polished = measure(&c, &out->squares);
+        out->sweep = out->polished = measure(&c, &added, &out->squares);
         for (unsigned s = 0; s < job->sweeps && !job->ldl->diagonal; s++) {
             double fell = gs_block_polish(&c);
             if (fell < 1e-4 * out->polished)
@@ -176,11 +179,9 @@ static void round_chunks(void *ctx, size_t begin, size_t end, int worker)
             else
                 out->polished -= fell;
         }
-        if (job->sweeps && !job->ldl->diagonal) {
-            out->squares = 0;
-            out->polished = measure(&c, &out->squares);
-        }
-        out->loss = out->polished - job->ldl->damping * out->squares;
+        if (job->sweeps && !job->ldl->diagonal)
+            out->polished = measure(&c, &added, &out->squares);
+        out->loss = out->polished - added;
         pack(&c);
     }
 }

@@ -2,8 +2,12 @@
  * Rounding to ggml's block types with error feedback, then descent on codes and scales.
  *
  *   W (m, n)     weights of a linear layer as the file will hold them, nothing transformed
- *   H (n, n)     second moments of its input, H + σI = L D Lᵀ (linalg/factor.h)
- *   loss         tr((W − Ŵ)(H + σI)(W − Ŵ)ᵀ)
+ *   H (n, n)     second moments of its input; damped, H + diag(λ) + σI = L D Lᵀ
+ *   loss         tr((W − Ŵ) H (W − Ŵ)ᵀ), damped while it is being made small
+ *
+ * λ_i should be a share of H_ii, not of the mean: nothing is transformed here, and a few channels
+ * of a language model carry activations a thousand times as large as others. A σ that is right
+ * for them would drown all that H knows of the rest.
  *
  * Sweep (GPTQ, arXiv:2210.17323; as LDLQ: QuIP, arXiv:2307.13304), from the last column to the
  * first: when a block is reached, its scales and minima are fitted to the weights as feedback
@@ -28,7 +32,9 @@
 struct gs_block_round {
     const struct gs_format *format;
     const struct gs_ldl *ldl; /* n = cols; its block is format->points->dim */
-    const double *h;          /* (cols, cols) that ldl was made from; not read if ldl->diagonal */
+    const double *h;          /* (cols, cols) without damping; not read if ldl->diagonal */
+    const double *damping;    /* (cols) what was added to h's diagonal before ldl was made (which
+                                 added its own σ); NULL: nothing */
     size_t rows, cols;        /* cols a multiple of format->block */
     float *w;                 /* in: W, finite; out: the residual W − Ŵ */
     size_t w_stride;

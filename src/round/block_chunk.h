@@ -18,7 +18,7 @@ struct gs_block_tables {
     float *d;          /* (n, dim) D by rows of its blocks */
     float *near;       /* (n, SPAN): row j holds L_ji for the columns i of j's span */
     /* For polish only: */
-    float *h;          /* (n, n) H + σI, P */
+    float *h;          /* (n, n) H, damped, P */
     float *local_l;    /* (n, run): row j holds L_ji of the factor of j's run */
     float *local_d;    /* (n, dim) its D */
     float *inverse;    /* (n, dim) D⁻¹ */
@@ -29,7 +29,7 @@ struct gs_block_chunk {
     const struct gs_block_tables *tables;
     size_t row, rows;
     float *values;                  /* (CHUNK, n) Ŵ */
-    float *g;                       /* (CHUNK, n) E (H + σI) */
+    float *g;                       /* (CHUNK, n) E H, damped */
     float *panels;                  /* (CHUNK, n) P: left operand of products */
     float *moved;                   /* (CHUNK, SPAN) feedback from later spans */
     float *u, *t, *hu, *ht;         /* (CHUNK, SPAN) of a block: directions of d and dmin */
@@ -48,6 +48,12 @@ int gs_block_polish_tables(const struct gs_block_round *job, struct gs_team *tea
 /* One pass over all runs; c->g is up to date before and after. Returns how much the loss
  * fell. */
 double gs_block_polish(struct gs_block_chunk *c);
+
+/* What damping added to H_ii. */
+static inline double gs_block_damping(const struct gs_block_round *job, size_t i)
+{
+    return job->ldl->damping + (job->damping && !job->ldl->diagonal ? job->damping[i] : 0);
+}
 
 /* Row i of the chunk. */
 static inline float *gs_chunk_w(const struct gs_block_chunk *c, size_t i)

@@ -61,7 +61,7 @@ int gs_block_polish_tables(const struct gs_block_round *job, struct gs_team *tea
         for (size_t i = 0; i < run; i++)
             for (size_t j = 0; j < run; j++)
                 h[i * run + j] = job->h[(at + i) * n + at + j] +
-                                 (i == j ? job->ldl->damping : 0);
+                                 (i == j ? gs_block_damping(job, at + i) : 0);
         if ((rc = gs_ldl_create(team, h, run, dim, 0, &ldl, err)))
             break;
         for (size_t i = 0; i < run; i++) {

@@ -72,17 +72,25 @@ static void run(struct problem *p, const struct gs_format *f, size_t rows, size_
                                  .cols = cols, .w = p->e, .w_stride = cols, .dst = p->dst,
                                  .sweeps = sweeps};
     double *diagonal = gs_alloc(cols, sizeof *diagonal);
+    double *damping = gs_alloc(cols, sizeof *damping);
 
-    for (size_t i = 0; i < cols; i++)
+    for (size_t i = 0; i < cols; i++) {
         diagonal[i] = p->h[i * cols + i];
+        damping[i] = 0.02 * diagonal[i];
+        p->h[i * cols + i] += damping[i];
+    }
+    job.damping = damping;
     assert_int_equal(feedback ? gs_ldl_create(NULL, p->h, cols, f->points->dim, GS_DAMPING,
                                               &p->ldl, NULL)
                               : gs_ldl_create_diagonal(diagonal, cols, f->points->dim, GS_DAMPING,
                                                        &p->ldl, NULL), GS_OK);
+    for (size_t i = 0; i < cols; i++)
+        p->h[i * cols + i] = diagonal[i];
     memcpy(p->e, p->w, rows * cols * sizeof *p->e);
     assert_int_equal(gs_block_round(&job, team, &p->result, NULL), GS_OK);
     gs_ldl_clear(&p->ldl);
     gs_free(&diagonal);
+    gs_free(&damping);
 }
 
 /* tr(E H Eᵀ) of what a decoder reads; the residual must be that of the decoded weights. */
