@@ -144,7 +144,7 @@ static void test_ladder(void **state)
         }
         double polished = true_loss(&p, f, rows, COLS, true);
         assert_true(fabs(p.result.loss - polished) < 1e-3 * polished);
-        if (!(polished < 0.95 * last))
+        if (!(polished < 0.98 * last))
             fail_msg("%s: %g polished, %g before", gs_type_info(f->type)->name, polished, last);
         problem_clear(&p);
     }
