@@ -68,6 +68,7 @@ help:
 #: make deps       install what is missing from the distribution's packages
 #: make quick      build, unit and kernel tests
 #: make test       every test; real-model tests run where GOSSET_DATA points to a data folder
+#: make demo       install, build, quantize the bundled model at 8, 4, 3 and 2 bits, compare
 #: make check      kernels of every level against the scalar definition (SEED=N)
 #: make asan ubsan tsan   rebuild in an own folder with a sanitizer and run the tests
 #: make fuzz T=gguf S=60  fuzz one parser for so many seconds (needs clang)
@@ -150,6 +151,13 @@ fuzz:
 fuzz-build: $(B)/tests/fuzz/fuzz_$(T).o $(B)/libgosset.a
 	@echo "LD $(B)/fuzz_$(T)"
 	@$(CC) $(OPT) -fsanitize=fuzzer $^ $(LIB_LDLIBS) -o $(B)/fuzz_$(T)
+
+# MODEL=FILE.gguf demonstrates on another model.
+.PHONY: demo
+demo:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory -j$(shell nproc 2>/dev/null || echo 2) $(B)/gosset
+	@sh tools/demo.sh $(B) $(MODEL)
 
 quick: all unit check
 test: all gates unit check cli-test golden-check fuzz-replay oom

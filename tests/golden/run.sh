@@ -1,8 +1,8 @@
 #!/bin/sh
-# Measures tiny models of every architecture, converted types, tasks and, where GOSSET_DATA
-# has it, stories260K, and compares with results.csv: one line "case,measure,value" each.
-# Results are deterministic, so the lines must be the same to the last printed digit; a
-# change shows in the diff and is to be argued.
+# Measures tiny models of every architecture, converted types, tasks, the bundled model and,
+# where GOSSET_DATA has it, stories260K, and compares with results.csv: one line
+# "case,measure,value" each. Results are deterministic, so the lines must be the same to the
+# last printed digit; a change shows in the diff and is to be argued.
 #
 # usage: sh tests/golden/run.sh BUILD_DIR [--write]    --write rewrites results.csv
 here=$(cd "$(dirname "$0")" && pwd)
@@ -63,6 +63,9 @@ for task in choices words schemas; do
     measure "llama-$task" "items accuracy accuracy_norm ppl" "$work/llama.gguf" \
         --task "$here/$task.jsonl"
 done
+models=$here/../../models
+measure gosset-stories "tokens ppl ppl_sigma" "$models/gosset-stories.gguf" \
+    --text "$models/evaluation.txt" --ctx 256
 stories=$data/stories260K
 if [ -n "$data" ] && [ -f "$stories/stories260K.bin" ]; then
     "$tools/llama2c" "$stories/stories260K.bin" "$stories/tok512.bin" "$work/stories.gguf"
