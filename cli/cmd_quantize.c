@@ -84,6 +84,18 @@ static json_t *eval_json(const struct gs_eval_result *e)
     return row;
 }
 
+static json_t *steps_json(const struct gs_quantize_seconds *s)
+{
+    json_t *row = json_object();
+
+    json_put(row, "forward", json_number(s->forward));
+    json_put(row, "moments", json_number(s->moments));
+    json_put(row, "rounding", json_number(s->rounding));
+    json_put(row, "tuning", json_number(s->tuning));
+    json_put(row, "measuring", json_number(s->measuring));
+    return row;
+}
+
 static int show_result(const struct settings *s, const struct gs_quantize_result *r,
                        double seconds)
 {
@@ -97,6 +109,7 @@ static int show_result(const struct settings *s, const struct gs_quantize_result
         json_put(root, "loss", json_number(r->loss));
         json_put(root, "eval", r->has_eval ? eval_json(&r->eval) : json_null());
         json_put(root, "seconds", json_number(seconds));
+        json_put(root, "cpu_seconds", steps_json(&r->cpu_seconds));
         return print_json(root);
     }
     print_clean(s->output);

@@ -372,12 +372,22 @@ struct gs_quantize_options {
     void *progress_ctx;
 };
 
+/* Processor time of the steps, all threads together. */
+struct gs_quantize_seconds {
+    double forward;   /* the calibration set through the model, twice */
+    double moments;   /* second moments of the inputs */
+    double rounding;  /* transforms, factors, the search for codes */
+    double tuning;
+    double measuring;
+};
+
 struct gs_quantize_result {
     uint64_t parameters, bytes, file_bytes;
     double bpw;
     double loss;                 /* Σ tr(E H Eᵀ) / Σ tr(W H Wᵀ) over the blocks' matrices */
     bool has_eval;
     struct gs_eval_result eval;  /* against the source */
+    struct gs_quantize_seconds cpu_seconds;
 };
 
 /* Names for options->type, as llama-quantize has them; NULL at the end of the list. */

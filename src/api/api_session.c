@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "model/sampler.h"
 
 #define CTX_DEFAULT 4096
@@ -35,14 +36,6 @@ struct gs_session {
     char *piece, *text;
     size_t piece_bytes;
 };
-
-static double seconds_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int create_decoder(struct gs_session *s, const struct gs_session_options *options,
                           struct gs_err *err)
@@ -351,7 +344,7 @@ int gs_session_generate(struct gs_session *s, const int32_t *tokens, size_t n, i
     static const struct gs_sampling defaults = GS_SAMPLING_DEFAULT;
     struct run run = {.s = s, .emit = emit, .ctx = ctx};
     struct gs_run_stats st = {0};
-    double start = seconds_now(), fed;
+    double start = gs_seconds(), fed;
     int rc;
 
     if (!sampling)
@@ -364,10 +357,10 @@ int gs_session_generate(struct gs_session *s, const int32_t *tokens, size_t n, i
         goto out;
     recall(&run, sampling);
     st.prompt_tokens = n;
-    fed = seconds_now();
+    fed = gs_seconds();
     st.prompt_seconds = fed - start;
     rc = predict(&run, n_predict, &st, err);
-    st.predict_seconds = seconds_now() - fed;
+    st.predict_seconds = gs_seconds() - fed;
 out:
     gs_sampler_destroy(&run.sampler);
     if (stats)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "core/cursor.h"
 #include "core/half.h"
 #include "recipe/work.h"
@@ -98,10 +99,12 @@ int gs_work_advance(struct gs_work *work, uint32_t il, enum gs_block_part part, 
         n++;
     }
     gs_block_split(&work->lm->config, &w);
+    double start = gs_cpu_seconds();
     for (size_t s = 0; !rc && s < work->calib.sequences; s++) {
         gs_decoder_block(work->decoder, il, &w, part, work->states.data + s * floats, ctx);
         rc = gs_work_progress(work, err);
     }
+    work->seconds.forward += gs_cpu_seconds() - start;
     for (size_t i = 0; i < n; i++)
         built_clear(&built[i]);
     return rc;

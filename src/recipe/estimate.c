@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * What a plan will cost. Sizes are sums of what the steps allocate; the time is that of two
  * short probes on this machine, so it knows its processor and what else it is doing. */
-#include <time.h>
-
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "core/rng.h"
 #include "grid/format.h"
 #include "recipe/estimate.h"
@@ -12,14 +11,6 @@
 #define PROBE_COLS 64u
 #define PRODUCT_ROWS 64u
 #define PRODUCT_COLS 512u
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Seconds in which one thread rounds one weight. */
 static double probe_search(const struct gs_codec *codec)
@@ -34,11 +25,11 @@ static double probe_search(const struct gs_codec *codec)
     for (size_t i = 0; x && i < PROBE_ROWS * PROBE_COLS; i++)
         x[i] = (float)gs_rng_normal(&rng);
     if (x && codes && work) {
-        seconds = now();
+        seconds = gs_seconds();
         gs_codec_quantize(codec, NULL, x, PROBE_COLS, PROBE_ROWS, PROBE_COLS, codes,
                           PROBE_COLS / codec->grid->block_cols * codec->block_bytes, NULL, 0,
                           work);
-        seconds = (now() - seconds) / (PROBE_ROWS * PROBE_COLS);
+        seconds = (gs_seconds() - seconds) / (PROBE_ROWS * PROBE_COLS);
     }
     gs_free(&x);
     gs_free(&codes);
@@ -58,9 +49,9 @@ static double probe_format(const struct gs_format *format)
         x[i] = (float)gs_rng_normal(&rng);
         h[i] = 1;
     }
-    double seconds = now();
+    double seconds = gs_seconds();
     gs_format_encode(format, x, h, GS_COUNT(x), bytes, NULL);
-    return 3 * (now() - seconds) / GS_COUNT(x);
+    return 3 * (gs_seconds() - seconds) / GS_COUNT(x);
 }
 
 /* Seconds in which one thread multiplies and adds once. */
@@ -71,10 +62,10 @@ static double probe_product(void)
     double seconds = 0;
 
     if (w && y) {
-        seconds = now();
+        seconds = gs_seconds();
         gs_kernels()->mul_f32(w, PRODUCT_COLS, PRODUCT_ROWS, w + PRODUCT_ROWS * PRODUCT_COLS,
                               PRODUCT_COLS, PRODUCT_ROWS, PRODUCT_COLS, y, PRODUCT_ROWS);
-        seconds = (now() - seconds) / (PRODUCT_ROWS * PRODUCT_ROWS * PRODUCT_COLS);
+        seconds = (gs_seconds() - seconds) / (PRODUCT_ROWS * PRODUCT_ROWS * PRODUCT_COLS);
     }
     gs_free(&w);
     gs_free(&y);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "core/cursor.h"
 #include "core/half.h"
 #include "core/log.h"
@@ -394,6 +395,7 @@ static int do_part(struct gs_work *work, uint32_t il, enum gs_block_part part, s
     const struct gs_plan_item *items = work->plan.items;
     int rc = work->uses_h ? gs_moments_gather(work, il, part, first, end, inputs, err) : GS_OK;
 
+    double start = gs_cpu_seconds();
     for (size_t i = first, seen = 0; !rc && i < end; i++) {
         if (!gs_plan_is_rounded(&items[i]) || seen >> items[i].input & 1 ||
             !gs_input_in_part(items[i].input, part))
@@ -407,6 +409,7 @@ static int do_part(struct gs_work *work, uint32_t il, enum gs_block_part part, s
         if (!all_done)
             rc = round_input(work, i, end, &inputs[items[i].input], err);
     }
+    work->seconds.rounding += gs_cpu_seconds() - start;
     for (size_t i = 0; i < GS_COUNT(inputs); i++)
         gs_free(&inputs[i].h);
     if (!rc && work->uses_h && il < work->lm->config.n_layer)

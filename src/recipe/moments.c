@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "linalg/gram.h"
 #include "recipe/work.h"
 
@@ -12,6 +13,7 @@ struct gather {
     const struct gs_work *work;
     const struct gs_block_weights *w;
     struct gs_moments *inputs; /* by enum gs_plan_input */
+    double seconds;            /* spent here */
     int rc;
     struct gs_err *err;
 };
@@ -24,9 +26,12 @@ static void see_input(void *ctx, const struct gs_matrix *w, const float *x, size
         [GS_INPUT_ATTN] = &b->attn_q, [GS_INPUT_ATTN_OUTPUT] = &b->attn_output,
         [GS_INPUT_FFN] = &b->ffn_up, [GS_INPUT_FFN_DOWN] = &b->ffn_down};
 
+    double start = gs_cpu_seconds();
+
     for (size_t i = 0; i < GS_COUNT(first_of); i++)
         if (!g->rc && w == first_of[i] && g->inputs[i].h)
             g->rc = gs_gram_add(g->work->team, x, T, w->cols, w->cols, g->inputs[i].h, g->err);
+    g->seconds += gs_cpu_seconds() - start;
 }
 
 static int gather_block(struct gs_work *work, uint32_t il, enum gs_block_part part,
@@ -35,6 +40,7 @@ static int gather_block(struct gs_work *work, uint32_t il, enum gs_block_part pa
     const struct gs_block_weights *w = &work->lm->blocks[il];
     struct gather g = {.work = work, .w = w, .inputs = inputs, .err = err};
     size_t ctx = work->calib.ctx, floats = ctx * work->lm->config.n_embd;
+    double start = gs_cpu_seconds();
     int rc = GS_OK;
 
     gs_decoder_tap(work->decoder, see_input, &g);
@@ -44,18 +50,22 @@ static int gather_block(struct gs_work *work, uint32_t il, enum gs_block_part pa
         rc = g.rc ? g.rc : gs_work_progress(work, err);
     }
     gs_decoder_tap(work->decoder, NULL, NULL);
+    work->seconds.moments += g.seconds;
+    work->seconds.forward += gs_cpu_seconds() - start - g.seconds;
     return rc;
 }
 
 static int gather_head(struct gs_work *work, struct gs_moments *input, struct gs_err *err)
 {
     size_t ctx = work->calib.ctx, C = work->lm->config.n_embd;
+    double start = gs_cpu_seconds();
     int rc = GS_OK;
 
     for (size_t s = 0; !rc && s < work->calib.sequences; s++) {
         gs_decoder_final_norm(work->decoder, work->states.data + s * ctx * C, ctx, work->x);
         rc = gs_gram_add(work->team, work->x, ctx, C, C, input->h, err);
     }
+    work->seconds.moments += gs_cpu_seconds() - start;
     return rc;
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "core/hash.h"
 #include "core/log.h"
 #include "recipe/budget.h"
@@ -414,6 +415,7 @@ static int measure_and_write(struct gs_work *work, const char *dst, gs_measure_f
     bool overwrite = work->options->overwrite;
     size_t n = strlen(dst) + 16;
     char *draft = gs_alloc(n, 1);
+    double start = gs_cpu_seconds();
     int rc = draft ? GS_OK : gs_fail_nomem(err, dst);
 
     if (!rc && (c->text || tune)) {
@@ -421,8 +423,11 @@ static int measure_and_write(struct gs_work *work, const char *dst, gs_measure_f
         rc = gs_native_file_write(work, draft, true, NULL, NULL, err);
         if (!rc && tune)
             rc = tune_draft(work, draft, err);
+        work->seconds.tuning = gs_cpu_seconds() - start;
+        start = gs_cpu_seconds();
         if (!rc && c->text) {
             rc = measure(ctx, draft, c->text, c->text_bytes, &out->eval, err);
+            work->seconds.measuring = gs_cpu_seconds() - start;
             out->has_eval = !rc;
         }
     }
@@ -479,6 +484,7 @@ int gs_quantize_model(const char *src, const char *dst,
         (rc = round_all(work, dst, err)) ||
         (rc = measure_and_write(work, dst, measure, measure_ctx, &result, err)))
         goto out;
+    result.cpu_seconds = work->seconds;
     result.loss = work->energy > 0 ? work->loss / work->energy : 0;
 out:
     if (!rc && out)

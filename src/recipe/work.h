@@ -61,6 +61,7 @@ struct gs_work {
     float *x;                  /* (ctx, C) one sequence */
     struct gs_codec *codecs[GS_PLAN_RATES]; /* by rate, made when first needed */
     uint64_t done, total;      /* weights rounded */
+    struct gs_quantize_seconds seconds;
     double loss, energy;
 };
 
