@@ -7,7 +7,8 @@
   pad      the same function with rows of a multiple of 256, which k- and i-quants need: zero
            channels spread evenly between the real ones, zero heads in every group of heads
            that shares a key, norms (and their epsilon) rescaled
-  imatrix  zeroes the entries of an importance matrix that belong to padding
+  imatrix  zeroes the entries of an importance matrix that belong to padding, or with --unpad
+           leaves them out, which makes it one for the original
   bits     counts what a quantized twin spends: the bits per weight of each tensor's type times
            the number of its real weights
 
@@ -15,7 +16,7 @@ For cross-checks by hand; `make test` does not run it. Needs the PyPI packages n
 
 usage: peer_twin.py dither IN.gguf OUT.gguf [--seed N]
        peer_twin.py pad IN.gguf OUT.gguf [--type f16|f32]
-       peer_twin.py imatrix TWIN.gguf ORIGINAL.gguf IN.imatrix OUT.imatrix
+       peer_twin.py imatrix TWIN.gguf ORIGINAL.gguf IN.imatrix OUT.imatrix [--unpad]
        peer_twin.py bits FILE.gguf [ORIGINAL.gguf]
 """
 import argparse
@@ -56,9 +57,8 @@ def steps(tensor):
         step = np.repeat(np.abs(f16(0)), block, axis=1)
     elif kind == T.Q4_K:
         s = raw[:, 4:16]
-        low, mid, high = s[:, 0:4], s[:, 4:8], s[:, 8:12]
+        low, high = s[:, 0:4], s[:, 8:12]
         scale = np.concatenate([low & 63, (high & 15) | ((low >> 6) << 4)], axis=1)
-        del mid
         step = np.repeat(f16(0) * scale, 32, axis=1)
     elif kind == T.Q6_K:
         step = np.repeat(np.abs(f16(208) * raw[:, 192:208].view(np.int8)), 16, axis=1)
@@ -173,9 +173,12 @@ def imatrix(args):
         if t.name.endswith(".in_sum2"):
             where = s.place(t.name.removesuffix(".in_sum2"))[1]
             if where is not None:
-                keep = np.zeros(where[1], bool)
-                keep[where[0]] = True
-                w[..., ~keep] = 0
+                if args.unpad:
+                    w = np.ascontiguousarray(w[..., where[0]])
+                else:
+                    keep = np.zeros(where[1], bool)
+                    keep[where[0]] = True
+                    w[..., ~keep] = 0
         writer.add_tensor(t.name, w)
     finish(writer)
 
@@ -209,6 +212,8 @@ def main():
             p.add_argument(n)
         if name == "dither":
             p.add_argument("--seed", type=int, default=1)
+        elif name == "imatrix":
+            p.add_argument("--unpad", action="store_true")
         elif name == "pad":
             p.add_argument("--type", choices=("f16", "f32"), default="f32")
         elif name == "bits":
