@@ -125,7 +125,7 @@ SHAPES(4)
 
 typedef void (*multiply_fn)(const struct product *p, const struct gs_int8 *x);
 
-static const multiply_fn one_row[COLS] = NAMES(1), all_rows[COLS] = NAMES(4);
+static const multiply_fn products[2][COLS] = {NAMES(1), NAMES(4)};
 
 void gs_tile_mul_avx512vbmi(const uint8_t *w, size_t tiles, size_t rows,
                             const struct gs_int8 *x, size_t T, float *y, size_t y_stride)
@@ -142,7 +142,7 @@ void gs_tile_mul_avx512vbmi(const uint8_t *w, size_t tiles, size_t rows,
             p.w = w + r / 16 * p.w_stride;
             p.last = (__mmask16)((1u << last) - 1);
             p.y = y + t * y_stride + r;
-            (n == ROWS ? all_rows : one_row)[cols - 1](&p, &v);
+            products[n == ROWS][cols - 1](&p, &v);
         }
     }
 }
