@@ -9,9 +9,9 @@
  * Weights are random bytes: any bytes are valid codes, and no kernel's time depends on them. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "core/err.h"
 #include "core/rng.h"
 #include "core/team.h"
@@ -37,14 +37,6 @@ struct bench {
     const uint8_t *rows;          /* what a pass reads */
     uint64_t sink;                /* so that nothing is optimised away */
 };
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void bench_destroy(struct bench *b)
 {
@@ -115,9 +107,9 @@ static double median_pass(struct bench *b, size_t n, size_t grain, gs_team_fn fn
     double times[PASSES_MEMORY];
 
     for (size_t i = 0; i < PASSES_MEMORY; i++) {
-        double start = now();
+        double start = gs_seconds();
         gs_team_run(b->team, n, grain, fn, b);
-        times[i] = now() - start;
+        times[i] = gs_seconds() - start;
     }
     qsort(times, PASSES_MEMORY, sizeof *times, ascending);
     return times[PASSES_MEMORY / 2];
@@ -199,12 +191,12 @@ static void multiply_rows(void *ctx, size_t begin, size_t end, int worker GS_UNU
 /* Seconds of the best pass over a matrix in cache. */
 static double best_pass(struct bench *b)
 {
-    double best = 1e9, end = now() + b->seconds;
+    double best = 1e9, end = gs_seconds() + b->seconds;
 
-    for (int i = 0; i < PASSES_MAX && (i < 16 || now() < end); i++) {
-        double start = now();
+    for (int i = 0; i < PASSES_MAX && (i < 16 || gs_seconds() < end); i++) {
+        double start = gs_seconds();
         multiply_rows(b, 0, CACHE_ROWS / 16, 0);
-        best = GS_MIN(best, now() - start);
+        best = GS_MIN(best, gs_seconds() - start);
     }
     return best;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * gosset.h: what a grid loses on Gaussian weights. */
 #include <math.h>
-#include <time.h>
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "core/err.h"
 #include "core/rng.h"
 #include "grid/grid.h"
@@ -66,10 +66,10 @@ static double round_matrix(const struct bench *b, uint64_t seed, uint64_t number
     gs_rng_init(&rng, seed, number);
     for (size_t i = 0; i < ROWS * COLS; i++)
         b->x[i] = (float)gs_rng_normal(&rng);
-    clock_t start = clock();
+    double start = gs_cpu_seconds();
     gs_codec_quantize(b->codec, b->team, b->x, COLS, ROWS, COLS, b->codes, stride, NULL, COLS,
                       b->work);
-    *seconds += (double)(clock() - start) / CLOCKS_PER_SEC;
+    *seconds += gs_cpu_seconds() - start;
     /* What counts is what the codes say, not what the search believes. */
     gs_codec_decode(b->codec, b->codes, stride, ROWS, COLS, b->y, COLS);
     for (size_t i = 0; i < ROWS * COLS; i++) {

@@ -13,10 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/alloc.h"
+#include "core/clock.h"
 #include "core/hash.h"
 #include "core/log.h"
 #include "model/backprop.h"
@@ -53,14 +53,6 @@ struct run {
     uint64_t step, n_tokens, n_recent, saved_step;
     double seconds, started;  /* seconds of earlier calls; when this one began */
 };
-
-static double seconds_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- options ------------------------------------------------------------------------------- */
 
@@ -236,7 +228,7 @@ static int save(struct run *r, uint64_t *file_bytes, struct gs_err *err)
     c.step = r->step;
     c.tokens = r->n_tokens;
     c.log_bytes = gs_train_log_bytes(r->log);
-    c.seconds = r->seconds + seconds_now() - r->started;
+    c.seconds = r->seconds + gs_seconds() - r->started;
     if ((rc = gs_checkpoint_write(r->ckpt, &c, err)))
         return rc;
     r->saved_step = r->step;
@@ -304,7 +296,7 @@ static int take_step(struct run *r, struct gs_err *err)
 {
     uint64_t step = r->step + 1;
     uint64_t tokens = (uint64_t)r->o.batch * r->o.accumulate * r->o.ctx;
-    double start = seconds_now(), lr = gs_schedule_lr(&r->schedule, step);
+    double start = gs_seconds(), lr = gs_schedule_lr(&r->schedule, step);
     double loss = differentiate(r, step);
     const float *grads = gs_backprop_grads(r->bp);
     double norm = gs_grad_norm(r->params, r->team, grads, r->sums);
@@ -317,7 +309,7 @@ static int take_step(struct run *r, struct gs_err *err)
     r->n_tokens += tokens;
     r->recent[r->n_recent++ % RECENT] = loss;
 
-    double now = seconds_now(), speed = (double)tokens / (now - start);
+    double now = gs_seconds(), speed = (double)tokens / (now - start);
     struct gs_train_step line = {
         .step = step, .tokens = r->n_tokens, .loss = loss, .lr = lr, .norm = norm,
         .seconds = r->seconds + now - r->started, .tokens_per_second = speed,
@@ -360,7 +352,7 @@ static double recent_loss(const struct run *r)
 static void tell(const struct run *r, uint64_t first, double start)
 {
     double speed = (double)((r->step - first) * r->o.batch * r->o.accumulate * r->o.ctx) /
-                   (seconds_now() - start);
+                   (gs_seconds() - start);
     char valid[48] = "";
 
     if (r->valid)
@@ -372,7 +364,7 @@ static void tell(const struct run *r, uint64_t first, double start)
 static int train(struct run *r, uint64_t *file_bytes, struct gs_err *err)
 {
     uint64_t first = r->step;
-    double start = seconds_now();
+    double start = gs_seconds();
     int rc = GS_OK;
 
     while (r->step < r->o.steps) {
@@ -401,20 +393,20 @@ int gs_train_store(struct gs_store *store, const char *dst,
     uint64_t file_bytes = 0;
     int rc;
 
-    r.started = seconds_now();
+    r.started = gs_seconds();
     if ((rc = set_options(&r, options, err)) || (rc = set_paths(&r, err)) ||
         (rc = gs_team_create(r.o.threads, &r.team, err)) ||
         (rc = gs_lm_open(store, &r.lm, err)) || (rc = open_texts(&r, err)) ||
         (rc = make_room(&r, err)))
         goto out;
-    r.started = seconds_now();
+    r.started = gs_seconds();
     rc = r.o.resume ? go_on(&r, err) : gs_train_log_open(r.log_path, 0, &r.log, err);
     if (rc)
         goto out;
     uint64_t before = r.n_tokens;
     if ((rc = train(&r, &file_bytes, err)))
         goto out;
-    double seconds = seconds_now() - r.started;
+    double seconds = gs_seconds() - r.started;
     unlink(r.ckpt);
     if (out)
         *out = (struct gs_train_result){
