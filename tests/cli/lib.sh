@@ -34,6 +34,23 @@ refused() {
     grep -q -e "$pattern" err || { cat err; fail "no '$pattern' in the message: $*"; }
 }
 
+# killed FILE COMMAND...: runs it and kills it as soon as its work beside FILE has grown; it may
+# have been faster, then FILE is there.
+killed() {
+    file=$1
+    shift
+    "$@" >log 2>&1 &
+    pid=$!
+    while kill -0 $pid 2>/dev/null; do
+        if [ -f "$file.work" ] && [ "$(wc -c <"$file.work")" -gt 600 ]; then
+            kill -9 $pid
+            break
+        fi
+    done
+    wait $pid 2>/dev/null
+    return 0
+}
+
 same() {
     cmp "$1" "$2" || fail "${3:-$1 and $2 differ}"
 }

@@ -50,15 +50,8 @@ done
 
 # Killed in the middle, with a torn record at the end of the work: the same bytes.
 rm other.gguf
-quantize model.gguf -o other.gguf --bpw 2.25 --calib text --tokens 1024 -q -t 1 --cpu scalar >log 2>&1 &
-pid=$!
-while kill -0 $pid 2>/dev/null; do
-    if [ -f other.gguf.work ] && [ "$(wc -c <other.gguf.work)" -gt 600 ]; then
-        kill -9 $pid
-        break
-    fi
-done
-wait $pid 2>/dev/null
+killed other.gguf "$GOSSET" quantize model.gguf -o other.gguf --bpw 2.25 --calib text \
+    --tokens 1024 -q -t 1 --cpu scalar
 if [ ! -f other.gguf ]; then
     printf 'torn' >>other.gguf.work
     refused 1 'resume' quantize model.gguf -o other.gguf --bpw 2.25 --calib text --tokens 1024 -q

@@ -35,15 +35,8 @@ done
 
 # Work that was stopped in the middle goes on to the same bytes.
 rm other.gguf
-"$GOSSET" quantize model.gguf -o other.gguf --type q4_0 --calib text --tokens 1024 -q -t 1 >log 2>&1 &
-pid=$!
-while kill -0 $pid 2>/dev/null; do
-    if [ -f other.gguf.work ] && [ "$(wc -c <other.gguf.work)" -gt 600 ]; then
-        kill -9 $pid
-        break
-    fi
-done
-wait $pid 2>/dev/null
+killed other.gguf "$GOSSET" quantize model.gguf -o other.gguf --type q4_0 --calib text \
+    --tokens 1024 -q -t 1
 [ -f other.gguf ] || expect 0 quantize model.gguf -o other.gguf --type q4_0 --calib text \
     --tokens 1024 --resume
 same small.gguf other.gguf "interrupted work came to other bytes"
