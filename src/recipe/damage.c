@@ -201,14 +201,10 @@ static int decode(struct measuring *m, const struct gs_plan_item *item, float **
 static void see(void *ctx, const struct gs_matrix *w, const float *x, size_t T)
 {
     struct measuring *m = ctx;
-    const struct gs_block_weights *b = m->block;
-    const struct gs_matrix *const first_of[GS_INPUT_BLOCK_COUNT] = {
-        [GS_INPUT_ATTN] = &b->attn_q, [GS_INPUT_ATTN_OUTPUT] = &b->attn_output,
-        [GS_INPUT_FFN] = &b->ffn_up, [GS_INPUT_FFN_DOWN] = &b->ffn_down};
+    enum gs_plan_input input = gs_plan_first_input(m->block, w);
 
-    for (size_t i = 0; i < GS_COUNT(first_of); i++)
-        if (!m->rc && w == first_of[i] && m->h[i])
-            m->rc = gs_gram_add(m->work->team, x, T, w->cols, w->cols, m->h[i], m->err);
+    if (!m->rc && input < GS_INPUT_BLOCK_COUNT && m->h[input])
+        m->rc = gs_gram_add(m->work->team, x, T, w->cols, w->cols, m->h[input], m->err);
 }
 
 static int make_moments(struct measuring *m, size_t first, size_t end)

@@ -54,15 +54,11 @@ static bool is_entry(const struct gs_plan_item *item)
 static void gather(void *ctx, const struct gs_matrix *w, const float *x, size_t T)
 {
     struct making *m = ctx;
-    const struct gs_block_weights *b = m->block;
-    const struct gs_matrix *const first_of[GS_INPUT_BLOCK_COUNT] = {
-        [GS_INPUT_ATTN] = &b->attn_q, [GS_INPUT_ATTN_OUTPUT] = &b->attn_output,
-        [GS_INPUT_FFN] = &b->ffn_up, [GS_INPUT_FFN_DOWN] = &b->ffn_down};
-    uint32_t il = (uint32_t)(b - m->lm->blocks);
+    enum gs_plan_input input = gs_plan_first_input(m->block, w);
+    uint32_t il = (uint32_t)(m->block - m->lm->blocks);
 
-    for (size_t i = 0; i < GS_COUNT(first_of); i++)
-        if (w == first_of[i] && *sums_of(m, il, (enum gs_plan_input)i))
-            gs_gram_add_diagonal(x, T, w->cols, w->cols, *sums_of(m, il, (enum gs_plan_input)i));
+    if (input < GS_INPUT_BLOCK_COUNT && *sums_of(m, il, input))
+        gs_gram_add_diagonal(x, T, w->cols, w->cols, *sums_of(m, il, input));
 }
 
 static int open_model(struct making *m, const char *src, const char *dst, struct gs_err *err)

@@ -82,7 +82,9 @@ size_t gs_work_strip_rows(const struct gs_plan_item *item)
 {
     size_t rows = STRIP_FLOATS / item->cols / GS_NATIVE_ROWS * GS_NATIVE_ROWS;
 
-    return item->mixes_rows || item->stock ? item->rows : GS_MIN(item->rows, GS_MAX(rows, GS_NATIVE_ROWS));
+    if (item->mixes_rows || item->stock)
+        return item->rows;
+    return GS_MIN(item->rows, GS_MAX(rows, GS_NATIVE_ROWS));
 }
 
 struct decode_job {
@@ -299,9 +301,9 @@ static int round_strips(struct gs_work *work, const struct gs_plan_item *item,
     return rc;
 }
 
-static int round_item(struct gs_work *work, size_t index, const struct shared *shared,
-                      struct gs_err *err)
+static int round_item(struct gs_work *work, size_t index, void *ctx, struct gs_err *err)
 {
+    const struct shared *shared = ctx;
     const struct gs_plan_item *item = &work->plan.items[index];
     const struct gs_transform_fit fit = {.seed = work->recipe.seed, .stream = item->out_stream};
     size_t bytes = (size_t)gs_work_payload_bytes(item);
@@ -324,6 +326,26 @@ static int round_item(struct gs_work *work, size_t index, const struct shared *s
     return rc;
 }
 
+int gs_work_each(struct gs_work *work, size_t first, size_t end, gs_work_item_fn fn,
+                 void *ctx, struct gs_err *err)
+{
+    const struct gs_plan_item *items = work->plan.items;
+    int rc = GS_OK;
+
+    for (size_t i = first; !rc && i < end; i++) {
+        if (!gs_plan_is_rounded(&items[i]) || items[i].input != items[first].input ||
+            gs_journal_bytes(work->journal, i))
+            continue;
+        if (!(rc = fn(work, i, ctx, err)))
+            work->done += items[i].rows * items[i].cols;
+        else if (rc != GS_E_STOPPED && err && !strstr(err->msg, items[i].source->name))
+            rc = gs_err_prefix(err, rc, items[i].source->name);
+        if (!rc)
+            rc = gs_work_progress(work, err);
+    }
+    return rc;
+}
+
 /* All unfinished items that read the input of items[first]. */
 static int round_input(struct gs_work *work, size_t first, size_t end, struct gs_moments *in,
                        struct gs_err *err)
@@ -340,17 +362,8 @@ static int round_input(struct gs_work *work, size_t first, size_t end, struct gs
     rc = make_ldl(work, first, end, &shared, err);
     if (rc)
         rc = gs_err_prefix(err, rc, items[first].source->name);
-    for (size_t i = first; !rc && i < end; i++) {
-        if (!items[i].native || items[i].input != items[first].input ||
-            gs_journal_bytes(work->journal, i))
-            continue;
-        if (!(rc = round_item(work, i, &shared, err)))
-            work->done += items[i].rows * items[i].cols;
-        else if (rc != GS_E_STOPPED && err && !strstr(err->msg, items[i].source->name))
-            rc = gs_err_prefix(err, rc, items[i].source->name);
-        if (!rc)
-            rc = gs_work_progress(work, err);
-    }
+    else
+        rc = gs_work_each(work, first, end, round_item, &shared, err);
     gs_ldl_clear(&shared.ldl);
     gs_transform_destroy(&shared.transform);
     gs_free(&in->h);

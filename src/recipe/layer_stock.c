@@ -53,9 +53,9 @@ static int find_factor(const struct gs_work *work, struct factors *f, size_t n, 
     return rc;
 }
 
-static int round_item(struct gs_work *work, size_t index, struct factors *factors,
-                      struct gs_err *err)
+static int round_item(struct gs_work *work, size_t index, void *ctx, struct gs_err *err)
 {
+    struct factors *factors = ctx;
     const struct gs_plan_item *item = &work->plan.items[index];
     size_t bytes = (size_t)gs_work_payload_bytes(item);
     struct gs_block_round job = {.format = gs_format_find(item->type), .h = factors->h,
@@ -102,17 +102,8 @@ int gs_work_round_stock(struct gs_work *work, size_t first, size_t end, double *
         if (rc)
             rc = gs_err_prefix(err, rc, items[first].source->name);
     }
-    for (size_t i = first; !rc && i < end; i++) {
-        if (!items[i].stock || items[i].input != items[first].input ||
-            gs_journal_bytes(work->journal, i))
-            continue;
-        if (!(rc = round_item(work, i, &factors, err)))
-            work->done += items[i].rows * items[i].cols;
-        else if (rc != GS_E_STOPPED && err && !strstr(err->msg, items[i].source->name))
-            rc = gs_err_prefix(err, rc, items[i].source->name);
-        if (!rc)
-            rc = gs_work_progress(work, err);
-    }
+    if (!rc)
+        rc = gs_work_each(work, first, end, round_item, &factors, err);
     for (size_t i = 0; i < GS_COUNT(factors.ldl); i++)
         gs_ldl_clear(&factors.ldl[i]);
     gs_free(&factors.damping);

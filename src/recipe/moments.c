@@ -21,16 +21,11 @@ struct gather {
 static void see_input(void *ctx, const struct gs_matrix *w, const float *x, size_t T)
 {
     struct gather *g = ctx;
-    const struct gs_block_weights *b = g->w;
-    const struct gs_matrix *const first_of[GS_INPUT_BLOCK_COUNT] = {
-        [GS_INPUT_ATTN] = &b->attn_q, [GS_INPUT_ATTN_OUTPUT] = &b->attn_output,
-        [GS_INPUT_FFN] = &b->ffn_up, [GS_INPUT_FFN_DOWN] = &b->ffn_down};
-
+    enum gs_plan_input input = gs_plan_first_input(g->w, w);
     double start = gs_cpu_seconds();
 
-    for (size_t i = 0; i < GS_COUNT(first_of); i++)
-        if (!g->rc && w == first_of[i] && g->inputs[i].h)
-            g->rc = gs_gram_add(g->work->team, x, T, w->cols, w->cols, g->inputs[i].h, g->err);
+    if (!g->rc && input < GS_INPUT_BLOCK_COUNT && g->inputs[input].h)
+        g->rc = gs_gram_add(g->work->team, x, T, w->cols, w->cols, g->inputs[input].h, g->err);
     g->seconds += gs_cpu_seconds() - start;
 }
 

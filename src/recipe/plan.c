@@ -36,6 +36,19 @@ static const struct linear {
 };
 #define TURNS 7
 
+enum gs_plan_input gs_plan_first_input(const struct gs_block_weights *b,
+                                       const struct gs_matrix *w)
+{
+    const struct gs_matrix *const first[GS_INPUT_BLOCK_COUNT] = {
+        [GS_INPUT_ATTN] = &b->attn_q, [GS_INPUT_ATTN_OUTPUT] = &b->attn_output,
+        [GS_INPUT_FFN] = &b->ffn_up, [GS_INPUT_FFN_DOWN] = &b->ffn_down};
+    size_t input = 0;
+
+    while (input < GS_INPUT_BLOCK_COUNT && first[input] != w)
+        input++;
+    return (enum gs_plan_input)input;
+}
+
 static const char *const factor_names[] = {"attn_in", "attn_output", "ffn_in", "ffn_down"};
 
 static bool is_head(const struct gs_plan_item *item)

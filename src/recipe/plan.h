@@ -75,6 +75,11 @@ int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
                    struct gs_err *err) GS_MUST_USE;
 void gs_plan_clear(struct gs_plan *plan);
 
+/* Which input a tap (model/layers.h) that is shown w, a matrix of block b, sees for the first
+ * time; GS_INPUT_BLOCK_COUNT for one that it has seen with another matrix already. */
+enum gs_plan_input gs_plan_first_input(const struct gs_block_weights *b,
+                                       const struct gs_matrix *w);
+
 /* It has codes in the journal. */
 static inline bool gs_plan_is_rounded(const struct gs_plan_item *item)
 {

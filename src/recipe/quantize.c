@@ -415,15 +415,17 @@ static int measure_and_write(struct gs_work *work, const char *dst, gs_measure_f
     bool overwrite = work->options->overwrite;
     size_t n = strlen(dst) + 16;
     char *draft = gs_alloc(n, 1);
-    double start = gs_cpu_seconds();
+    double start;
     int rc = draft ? GS_OK : gs_fail_nomem(err, dst);
 
     if (!rc && (c->text || tune)) {
         snprintf(draft, n, "%s.draft", dst);
         rc = gs_native_file_write(work, draft, true, NULL, NULL, err);
-        if (!rc && tune)
+        if (!rc && tune) {
+            start = gs_cpu_seconds();
             rc = tune_draft(work, draft, err);
-        work->seconds.tuning = gs_cpu_seconds() - start;
+            work->seconds.tuning = gs_cpu_seconds() - start;
+        }
         start = gs_cpu_seconds();
         if (!rc && c->text) {
             rc = measure(ctx, draft, c->text, c->text_bytes, &out->eval, err);

@@ -95,10 +95,20 @@ void gs_work_put_rounded(const struct gs_rounded *rounded, uint8_t *p);
 int gs_work_damped_ldl(const struct gs_work *work, double *h, size_t n, size_t block,
                        double *damping, struct gs_ldl *out, struct gs_err *err) GS_MUST_USE;
 
-/* Rounds item `index` to its block type. h (n, n) are the second moments of its input, NULL
- * where they were not gathered. */
+/* Rounds item `index` into the journal. */
+typedef int (*gs_work_item_fn)(struct gs_work *work, size_t index, void *ctx,
+                               struct gs_err *err);
+
+/* Calls it for every unfinished one of items[first … end-1] that reads the input of
+ * items[first]; errors name the tensor. */
+int gs_work_each(struct gs_work *work, size_t first, size_t end, gs_work_item_fn fn,
+                 void *ctx, struct gs_err *err) GS_MUST_USE;
+
+/* Rounds all that reads the input of items[first] to block types. h (n, n) are the second
+ * moments of that input, NULL where they were not gathered. */
 int gs_work_round_stock(struct gs_work *work, size_t first, size_t end, double *h,
                         struct gs_err *err) GS_MUST_USE;
+
 /* Rows that are rounded at a time: all where a transform mixes them, else a strip, because an
  * output head may be larger than a block. */
 size_t gs_work_strip_rows(const struct gs_plan_item *item);
