@@ -42,6 +42,9 @@ struct gs_scale_rule {
     const char *name;         /* "f32", "f16", "e8m0" … */
     unsigned bits;
     float (*round)(float v);  /* the nearest number that can be stored */
+    uint32_t (*encode)(float v);    /* the `bits` bits of what `round` gave */
+    float (*decode)(uint32_t code); /* and back; what no `round` gives (NaN …) is for readers
+                                       to refuse */
 };
 
 /* The numbers of a group. What a kind does not use stays 0 (scale: 1). */
@@ -75,6 +78,10 @@ struct gs_codebook_kind {
     /* NULL where nothing is learned from a matrix. */
     int (*learn)(struct gs_codebook *codebook, const struct gs_codebook_data *data,
                  struct gs_err *err);
+    /* What was learned, in shared_bits rounded up to bytes; NULL where `learn` is. `read` takes
+     * the place of `learn` and fails for bytes that `write` never gives. */
+    void (*write)(const struct gs_codebook *codebook, uint8_t *dst);
+    int (*read)(struct gs_codebook *codebook, const uint8_t *src, struct gs_err *err);
     /* Numbers of a group for its n weights x, n a multiple of dim. `table` has room for
      * table_floats. Deterministic, allocates nothing. */
     void (*fit)(const struct gs_codebook *codebook, const struct gs_scale_rule *rule,
@@ -100,7 +107,7 @@ struct gs_codebook {
     unsigned zero_bits;         /* of an integer zero point; 0 with has_zero: by the scale's rule */
     unsigned choice_bits;
     size_t table_floats;        /* floats of a group's own table, each stored as f16 */
-    uint64_t shared_bits;       /* of what was learned for the whole matrix */
+    uint64_t shared_bits;       /* of what is learned for the whole matrix; known before it is */
     double gaussian_mse;        /* (ŵ − w)² of unit Gaussian weights with the best single scale,
                                    where theory or the paper gives it; 0 = not known */
 };
@@ -119,6 +126,11 @@ void gs_codebook_destroy(struct gs_codebook **codebook);
 
 int gs_codebook_learn(struct gs_codebook *codebook, const struct gs_codebook_data *data,
                       struct gs_err *err) GS_MUST_USE;
+
+/* What was learned, to bytes and back: (shared_bits + 7) / 8 of them, none where nothing is. */
+void gs_codebook_write(const struct gs_codebook *codebook, uint8_t *dst);
+int gs_codebook_read(struct gs_codebook *codebook, const uint8_t *src, struct gs_err *err)
+    GS_MUST_USE;
 
 /* See the members of struct gs_codebook_kind. */
 void gs_codebook_fit(const struct gs_codebook *codebook, const struct gs_scale_rule *rule,
