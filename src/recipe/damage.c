@@ -136,8 +136,7 @@ out:
 }
 
 /* ρ of every type that fits, from some rows: evenly spaced, or the first of `order`. */
-static int measure_types(struct measuring *m, size_t index, const float *w, double *h,
-                         const uint32_t *order)
+static int measure_types(struct measuring *m, size_t index, double *h, const uint32_t *order)
 {
     const struct gs_plan_item *item = &m->work->plan.items[index];
     size_t rows = GS_MIN(item->rows, (size_t)ROWS), n = item->cols;
@@ -145,8 +144,8 @@ static int measure_types(struct measuring *m, size_t index, const float *w, doub
     int rc = some ? GS_OK : gs_fail_nomem(m->err, "measuring damage");
 
     for (size_t r = 0; !rc && r < rows; r++)
-        memcpy(some + r * n, w + (order ? order[r] : r * item->rows / rows) * n,
-               n * sizeof *some);
+        rc = gs_work_decode(m->work, item, order ? order[r] : r * item->rows / rows, 1,
+                            some + r * n, m->err);
     for (size_t k = 0; !rc && k < m->out->n_types; k++) {
         double *of = &m->out->of[index * m->out->n_types + k];
         struct gs_block_result result;
@@ -163,7 +162,7 @@ static int measure_types(struct measuring *m, size_t index, const float *w, doub
 }
 
 /* The divergence of the model with this matrix alone rounded, over its ρ. */
-static int probe(struct measuring *m, size_t index, const float *w, double *h)
+static int probe(struct measuring *m, size_t index, double *h)
 {
     struct gs_work *work = m->work;
     const struct gs_plan_item *item = &work->plan.items[index];
@@ -171,10 +170,12 @@ static int probe(struct measuring *m, size_t index, const float *w, double *h)
     uint64_t row_bytes = item->cols / gs_type_info(type)->block * gs_type_info(type)->bytes;
     struct gs_block_weights *block = &work->lm->blocks[item->il], saved = *block;
     uint8_t *dst = gs_alloc(item->rows, row_bytes);
+    float *w = gs_alloc(item->rows * item->cols, sizeof *w);
     struct gs_block_result result;
-    int rc = dst ? GS_OK : gs_fail_nomem(m->err, "measuring damage");
+    int rc = dst && w ? GS_OK : gs_fail_nomem(m->err, "measuring damage");
 
-    if (!rc && !(rc = try_type(m, type, w, item->rows, item->cols, h, dst, &result))) {
+    if (!rc && !(rc = gs_work_decode(work, item, 0, item->rows, w, m->err)) &&
+        !(rc = try_type(m, type, w, item->rows, item->cols, h, dst, &result))) {
         *gs_work_field(block, item) = (struct gs_matrix){
             .data = dst, .type = type, .rows = item->rows, .cols = item->cols,
             .row_bytes = row_bytes};
@@ -185,15 +186,8 @@ static int probe(struct measuring *m, size_t index, const float *w, double *h)
         m->sensitivity[index] = rho > 0 ? divergence(m) / rho : LEAST;
     }
     gs_free(&dst);
+    gs_free(&w);
     return rc;
-}
-
-/* All of an item's weights; for gs_free, also on failure. */
-static int decode(struct measuring *m, const struct gs_plan_item *item, float **w)
-{
-    *w = gs_alloc(item->rows * item->cols, sizeof **w);
-    return *w ? gs_work_decode(m->work, item, 0, item->rows, *w, m->err)
-              : gs_fail_nomem(m->err, item->source->name);
 }
 
 /* ---- the pass ----------------------------------------------------------------------------- */
@@ -263,13 +257,8 @@ static int measure_block(struct measuring *m, uint32_t il, size_t first, size_t 
     finish_moments(m, first, end);
     for (size_t i = first; !rc && i < end; i++) {
         const struct gs_plan_item *item = &work->plan.items[i];
-        float *w = NULL;
-        if (!item->stock)
-            continue;
-        if (!(rc = decode(m, item, &w)) &&
-            !(rc = measure_types(m, i, w, m->h[item->input], NULL)) && probed)
-            rc = probe(m, i, w, m->h[item->input]);
-        gs_free(&w);
+        if (item->stock && !(rc = measure_types(m, i, m->h[item->input], NULL)) && probed)
+            rc = probe(m, i, m->h[item->input]);
     }
     for (size_t i = 0; i < GS_COUNT(m->h); i++)
         gs_free(&m->h[i]);
@@ -352,21 +341,18 @@ static int measure_head(struct measuring *m, size_t first, size_t end)
     for (size_t i = first; !rc && i < end; i++) {
         const struct gs_plan_item *item = &work->plan.items[i];
         double *of = m->out->of + i * types;
-        float *w = NULL;
         if (!item->stock)
             continue;
-        if (!(rc = decode(m, item, &w)) &&
-            !(rc = measure_types(m, i, w, NULL, order))) {
+        if (!(rc = measure_types(m, i, NULL, order))) {
             memcpy(plain, of, types * sizeof *of);
             if (item->input == GS_INPUT_HEAD)
-                rc = measure_types(m, i, w, m->h[GS_INPUT_HEAD], order);
+                rc = measure_types(m, i, m->h[GS_INPUT_HEAD], order);
         }
         for (size_t k = 0; !rc && k < types; k++) {
             double lookup = embedding * plain[k];
             of[k] = item->input == GS_INPUT_EMBD ? lookup
                     : 0.5 * mass * of[k] + (tied ? lookup : 0);
         }
-        gs_free(&w);
     }
     gs_free(&plain);
     gs_free(&m->h[GS_INPUT_HEAD]);

@@ -77,14 +77,15 @@ struct shared {
 
 /* So many weights are held at a time where rows are rounded apart. */
 #define STRIP_FLOATS ((size_t)4 << 20)
+#define STRIP_ROWS (2 * GS_NATIVE_ROWS) /* what block types are rounded by (round/block.h) */
 
 size_t gs_work_strip_rows(const struct gs_plan_item *item)
 {
-    size_t rows = STRIP_FLOATS / item->cols / GS_NATIVE_ROWS * GS_NATIVE_ROWS;
+    size_t rows = STRIP_FLOATS / item->cols / STRIP_ROWS * STRIP_ROWS;
 
-    if (item->mixes_rows || item->stock)
+    if (item->mixes_rows)
         return item->rows;
-    return GS_MIN(item->rows, GS_MAX(rows, GS_NATIVE_ROWS));
+    return GS_MIN(item->rows, GS_MAX(rows, STRIP_ROWS));
 }
 
 struct decode_job {

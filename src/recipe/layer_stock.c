@@ -53,29 +53,48 @@ static int find_factor(const struct gs_work *work, struct factors *f, size_t n, 
     return rc;
 }
 
+/* Strip after strip, their sums into `out`. */
+static int round_strips(struct gs_work *work, const struct gs_plan_item *item,
+                        struct gs_block_round *job, uint8_t *codes, struct gs_rounded *out,
+                        struct gs_err *err)
+{
+    size_t strip = gs_work_strip_rows(item);
+    int rc = GS_OK;
+
+    *out = (struct gs_rounded){.unit = 1};
+    for (size_t first = 0; !rc && first < item->rows; first += strip) {
+        struct gs_block_result one;
+        job->rows = GS_MIN(strip, item->rows - first);
+        job->dst = codes + first * item->codes_stride;
+        if ((rc = gs_work_decode(work, item, first, job->rows, job->w, err)) ||
+            (rc = gs_block_round(job, work->team, &one, err)))
+            break;
+        out->loss += one.loss;
+        out->energy += one.energy;
+        rc = gs_work_progress(work, err);
+    }
+    return rc;
+}
+
 static int round_item(struct gs_work *work, size_t index, void *ctx, struct gs_err *err)
 {
     struct factors *factors = ctx;
     const struct gs_plan_item *item = &work->plan.items[index];
     size_t bytes = (size_t)gs_work_payload_bytes(item);
     struct gs_block_round job = {.format = gs_format_find(item->type), .h = factors->h,
-                                 .damping = factors->damping,
-                                 .rows = item->rows, .cols = item->cols, .w_stride = item->cols,
-                                 .sweeps = GS_BLOCK_SWEEPS};
-    struct gs_block_result result;
+                                 .damping = factors->damping, .cols = item->cols,
+                                 .w_stride = item->cols, .sweeps = GS_BLOCK_SWEEPS};
+    struct gs_rounded rounded;
     uint8_t *payload = gs_alloc(bytes, 1);
     int rc = payload ? GS_OK : gs_fail_nomem(err, item->source->name);
 
-    job.dst = payload;
-    job.w = gs_alloc(item->rows * item->cols, sizeof *job.w);
+    job.w = gs_alloc(gs_work_strip_rows(item) * item->cols, sizeof *job.w);
     if (!rc && !job.w)
         rc = gs_fail_nomem(err, item->source->name);
     if (!rc && !(rc = find_factor(work, factors, item->cols, job.format->points->dim, &job.ldl,
                                   err)) &&
-        !(rc = gs_work_decode(work, item, 0, item->rows, job.w, err)) &&
-        !(rc = gs_block_round(&job, work->team, &result, err))) {
-        gs_work_put_rounded(&(struct gs_rounded){.loss = result.loss, .energy = result.energy,
-                                                 .unit = 1}, payload + item->codes_bytes);
+        !(rc = round_strips(work, item, &job, payload, &rounded, err))) {
+        gs_work_put_rounded(&rounded, payload + item->codes_bytes);
         rc = gs_journal_add(work->journal, index, payload, bytes, err);
     }
     gs_free(&job.w);
