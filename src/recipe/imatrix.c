@@ -14,30 +14,81 @@
 #define NAME_BYTES 160
 #define GGUF_TAIL ".in_sum2"
 
-/* n values of the matrix `name`. */
-static int take(struct gs_imatrix *m, const struct gs_store *model, const char *path,
-                const char *name, const uint8_t *values, uint64_t n, struct gs_err *err)
-{
-    const struct gs_tensor *t = gs_store_find(model, name);
+/* What a file says of one matrix. */
+struct entry {
+    const char *name;
+    uint64_t cols, experts; /* experts 0: the file does not tell them apart */
+    const uint8_t *values;  /* (experts, cols) f32: sums of squares */
+    const uint8_t *counts;  /* (experts) f32: how many were summed; NULL: one number for all */
+    float count;
+};
 
-    if (!t || t->n_dims != 2)
+static float count_of(const struct entry *e, uint64_t expert)
+{
+    return e->counts ? gs_load_f32(e->counts + 4 * expert) : e->count;
+}
+
+/* Sums to means, (experts, cols) one expert after another. */
+static int fill(const struct entry *e, uint64_t cols, uint64_t experts, const char *path,
+                double *diagonal, struct gs_err *err)
+{
+    for (uint64_t i = 0; i < experts * cols; i++) {
+        double sum = (double)gs_load_f32(e->values + 4 * i);
+        double count = (double)count_of(e, i / cols);
+        if (!(sum >= 0) || !isfinite(sum))
+            return gs_fail(err, GS_E_FORMAT, "%s: %s: value %" PRIu64 " is %g", path, e->name, i,
+                           sum);
+        if (!(count >= 0) || !isfinite(count))
+            return gs_fail(err, GS_E_FORMAT, "%s: %s: count %" PRIu64 " is %g", path, e->name,
+                           i / cols, count);
+        diagonal[i] = count > 0 ? sum / count : 1;
+    }
+    return GS_OK;
+}
+
+static int take(struct gs_imatrix *m, const struct gs_store *model, const char *path,
+                const struct entry *e, struct gs_err *err)
+{
+    const struct gs_tensor *t = gs_store_find(model, e->name);
+
+    if (!t || t->n_dims < 2 || t->dim[3] != 1)
         return GS_OK;
-    if (t->dim[0] != n)
+    uint64_t experts = t->dim[2], n = t->dim[0] * experts;
+    if (e->experts ? e->cols != t->dim[0] || e->experts != experts : e->cols != n)
         return gs_fail(err, GS_E_FORMAT, "%s: %s has %" PRIu64 " values, the matrix has %" PRIu64
-                       " columns", path, name, n, t->dim[0]);
+                       " columns%s", path, e->name, e->cols * GS_MAX(e->experts, 1u), t->dim[0],
+                       experts > 1 ? " for each expert" : "");
+    if (experts == 1 && count_of(e, 0) == 0)
+        return GS_OK; /* no token came by */
     double *diagonal = gs_arena_alloc(&m->arena, n, sizeof *diagonal);
     if (!diagonal)
         return gs_fail_nomem(err, path);
-    for (uint64_t i = 0; i < n; i++) {
-        diagonal[i] = (double)gs_load_f32(values + 4 * i);
-        if (!(diagonal[i] >= 0) || !isfinite(diagonal[i]))
-            return gs_fail(err, GS_E_FORMAT, "%s: %s: value %" PRIu64 " is %g", path, name, i,
-                           diagonal[i]);
-    }
+    int rc = fill(e, t->dim[0], experts, path, diagonal, err);
+    if (rc)
+        return rc;
     size_t index = (size_t)(t - gs_store_tensor(model, 0));
     m->found += m->diagonal[index] == NULL;
     m->diagonal[index] = diagonal;
     return GS_OK;
+}
+
+/* Points the entry's counts at NAME.counts, if the file has it. */
+static int find_counts(struct gs_store *store, const char *path, struct entry *e,
+                       struct gs_err *err)
+{
+    char name[NAME_BYTES + 8];
+    const void *data;
+
+    snprintf(name, sizeof name, "%s.counts", e->name);
+    const struct gs_tensor *t = gs_store_find(store, name);
+    if (!t)
+        return GS_OK;
+    if (t->type != GS_TYPE_F32 || t->bytes != 4 * e->experts)
+        return gs_fail(err, GS_E_FORMAT, "%s: tensor %s: expected %" PRIu64 " numbers of type "
+                       "F32", path, name, e->experts);
+    int rc = gs_store_data(store, t, &data, err);
+    e->counts = data;
+    return rc;
 }
 
 static int read_gguf(struct gs_imatrix *m, const struct gs_store *model, const char *path,
@@ -54,11 +105,15 @@ static int read_gguf(struct gs_imatrix *m, const struct gs_store *model, const c
         size_t n = strlen(t->name), tail = strlen(GGUF_TAIL);
         const void *data;
         if (n <= tail || n - tail >= sizeof name || strcmp(t->name + n - tail, GGUF_TAIL) ||
-            t->type != GS_TYPE_F32 || t->dim[1] != 1 || t->dim[2] != 1 || t->dim[3] != 1)
+            t->type != GS_TYPE_F32 || t->dim[2] != 1 || t->dim[3] != 1)
             continue;
         snprintf(name, sizeof name, "%.*s", (int)(n - tail), t->name);
-        if (!(rc = gs_store_data(store, t, &data, err)))
-            rc = take(m, model, path, name, data, t->dim[0], err);
+        struct entry e = {.name = name, .cols = t->dim[0], .experts = t->dim[1], .count = 1};
+        if ((rc = gs_store_data(store, t, &data, err)) ||
+            (rc = find_counts(store, path, &e, err)))
+            break;
+        e.values = data;
+        rc = take(m, model, path, &e, err);
     }
     gs_store_close(&store);
     return rc;
@@ -75,7 +130,7 @@ static int read_legacy(struct gs_imatrix *m, const struct gs_store *model,
         char name[NAME_BYTES];
         uint32_t size = gs_cursor_u32(&c);
         const uint8_t *text = gs_cursor_bytes(&c, size);
-        gs_cursor_u32(&c);
+        uint32_t calls = gs_cursor_u32(&c);
         uint64_t n = gs_cursor_u32(&c);
         const uint8_t *values = gs_cursor_bytes(&c, 4 * n);
         if (c.failed || !size || size >= sizeof name || memchr(text, 0, size))
@@ -85,7 +140,10 @@ static int read_legacy(struct gs_imatrix *m, const struct gs_store *model,
             break;
         memcpy(name, text, size);
         name[size] = 0;
-        rc = take(m, model, map->path, name, values, n, err);
+        /* Sums of an expert were put on the number of calls by whoever wrote them. */
+        const struct entry e = {.name = name, .cols = n, .values = values,
+                                .count = (float)GS_MAX(calls, 1u)};
+        rc = take(m, model, map->path, &e, err);
     }
     return rc;
 }

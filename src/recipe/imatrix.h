@@ -2,10 +2,12 @@
  * Importance matrices of llama.cpp: Σ_t x_ti² of the input of each matrix, which is the
  * diagonal of its Hessian.
  *
- *   GGUF      tensors NAME.in_sum2 F32 [cols, 1] and NAME.counts F32 [1, 1]
- *   legacy    i32 entries; each: i32 bytes, name, i32 calls, i32 cols, f32[cols]; more follows
+ *   GGUF      tensors NAME.in_sum2 F32 [cols, experts] and NAME.counts F32 [1, experts]
+ *   legacy    i32 entries; each: i32 bytes, name, i32 calls, i32 n, f32[n]; more follows;
+ *             n = experts · cols
  *
- * Means and sums differ by a factor, which does not matter to a Hessian. */
+ * One expert sees a hundred times the tokens of another, so each one's sums are divided by its
+ * own count; an expert that no token reached gets ones. */
 #ifndef GS_RECIPE_IMATRIX_H
 #define GS_RECIPE_IMATRIX_H
 
@@ -15,7 +17,8 @@
 #include "file/store.h"
 
 struct gs_imatrix {
-    const double **diagonal; /* by tensor of the model; NULL where the file has none */
+    const double **diagonal; /* by tensor of the model, (experts, cols) means, experts 1 unless
+                                the tensor has three dimensions; NULL where the file has none */
     size_t found;            /* how many it has */
     uint64_t hash;           /* of the file */
     struct gs_arena arena;

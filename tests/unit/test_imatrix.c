@@ -26,6 +26,8 @@ static bool is_entry(const struct gs_tensor *t)
 
 static float values[4096];
 
+#define CALLS 5 /* of the legacy layout: its means are multiplied by it */
+
 static void put_i32(FILE *f, int32_t v)
 {
     const uint32_t u = (uint32_t)v;
@@ -50,7 +52,7 @@ static void write_legacy(int32_t entries, int32_t extra)
             continue;
         put_i32(f, (int32_t)strlen(t->name));
         fwrite(t->name, 1, strlen(t->name), f);
-        put_i32(f, 5);
+        put_i32(f, CALLS);
         put_i32(f, (int32_t)t->dim[0] + extra);
         fwrite(values, 4, t->dim[0], f);
     }
@@ -106,7 +108,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static void check_diagonals(void)
+static void check_diagonals(double count)
 {
     struct gs_imatrix m;
 
@@ -117,7 +119,7 @@ static void check_diagonals(void)
         const struct gs_tensor *t = gs_store_tensor(model, i);
         assert_true((m.diagonal[i] != NULL) == is_entry(t));
         for (size_t c = 0; m.diagonal[i] && c < t->dim[0]; c++)
-            assert_true(m.diagonal[i][c] == (double)(c + 1));
+            assert_true(m.diagonal[i][c] == (double)(c + 1) / count);
     }
     gs_imatrix_clear(&m);
 }
@@ -126,9 +128,9 @@ static void test_both_layouts(void **state)
 {
     (void)state;
     write_gguf();
-    check_diagonals();
+    check_diagonals(1);
     write_legacy(-1, 0);
-    check_diagonals();
+    check_diagonals(CALLS);
 }
 
 static void test_quantize_with_it(void **state)
@@ -205,9 +207,101 @@ static void test_hostile(void **state)
     }
 }
 
+/* ---- experts ---- */
+
+#define COLS 32
+#define EXPERTS 4
+
+static void write_tensors(const struct gs_tensor *tensors, const float *const *data, size_t n,
+                          const char *type)
+{
+    struct gs_gguf_writer *w;
+    struct gs_meta *meta;
+
+    err = (struct gs_err){0};
+    assert_int_equal(gs_meta_create(&meta, &err), 0);
+    assert_int_equal(gs_meta_set_str(meta, "general.type", (struct gs_str){type, strlen(type)},
+                                     &err), 0);
+    if (gs_gguf_create(path, true, meta, tensors, n, &w, &err))
+        fail_msg("%s", err.msg);
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t *d = tensors[i].dim;
+        assert_int_equal(gs_gguf_write(w, i, data[i], 4 * d[0] * d[1] * d[2], &err), 0);
+    }
+    assert_int_equal(gs_gguf_commit(&w, NULL, &err), 0);
+    gs_meta_destroy(&meta);
+}
+
+static void write_experts(uint64_t cols, uint64_t experts, uint64_t counted, const float *counts)
+{
+    const struct gs_tensor tensors[] = {
+        {.name = "blk.0.ffn_up_exps.weight.in_sum2", .type = GS_TYPE_F32, .n_dims = 2,
+         .dim = {cols, experts, 1, 1}},
+        {.name = "blk.0.ffn_up_exps.weight.counts", .type = GS_TYPE_F32, .n_dims = 2,
+         .dim = {1, counted, 1, 1}},
+        {.name = "blk.0.ffn_gate_inp.weight.in_sum2", .type = GS_TYPE_F32, .n_dims = 2,
+         .dim = {cols, 1, 1, 1}},
+        {.name = "blk.0.ffn_gate_inp.weight.counts", .type = GS_TYPE_F32, .n_dims = 2,
+         .dim = {1, 1, 1, 1}},
+    };
+    const float *data[] = {values, counts, values, counts + 1};
+
+    write_tensors(tensors, data, GS_COUNT(tensors), "imatrix");
+}
+
+/* Each expert's sums are over its own tokens; one that saw none has ones; a matrix whose count
+ * is 0 has no entry. */
+static void test_experts(void **state)
+{
+    static const struct gs_tensor shapes[] = {
+        {.name = "blk.0.ffn_up_exps.weight", .type = GS_TYPE_F32, .n_dims = 3,
+         .dim = {COLS, 2, EXPERTS, 1}},
+        {.name = "blk.0.ffn_gate_inp.weight", .type = GS_TYPE_F32, .n_dims = 2,
+         .dim = {COLS, EXPERTS, 1, 1}},
+    };
+    static const float counts[] = {10, 0, 4, 0.5f, 7};
+    const float *data[] = {values, values};
+    struct gs_store *experts;
+    struct gs_imatrix m;
+
+    (void)state;
+    write_tensors(shapes, data, GS_COUNT(shapes), "model");
+    assert_int_equal(gs_store_open(path, &experts, &err), 0);
+    unlink(path);
+    write_experts(COLS, EXPERTS, EXPERTS, counts);
+    assert_int_equal(gs_imatrix_open(path, experts, &m, &err), 0);
+    assert_null(m.diagonal[1]);
+    assert_int_equal(m.found, 1);
+    for (size_t i = 0; i < EXPERTS * COLS; i++) {
+        double count = (double)counts[i / COLS];
+        assert_true(m.diagonal[0][i] == (count > 0 ? (double)values[i] / count : 1));
+    }
+    gs_imatrix_clear(&m);
+
+    static const float hostile[][2] = {{NAN, 1}, {-1, 1}, {INFINITY, 1}, {1, -2}};
+    for (size_t i = 0; i < GS_COUNT(hostile); i++) {
+        float bad[EXPERTS] = {1, 1, hostile[i][0], hostile[i][1]};
+        write_experts(COLS, EXPERTS, EXPERTS, bad);
+        err = (struct gs_err){0};
+        assert_int_equal(gs_imatrix_open(path, experts, &m, &err), GS_E_FORMAT);
+        assert_non_null(strstr(err.msg, "count "));
+    }
+    static const uint64_t shapes_bad[][3] = {
+        {COLS, EXPERTS, 3}, {COLS, EXPERTS + 1, EXPERTS + 1}, {COLS / 2, 2 * EXPERTS, 2 * EXPERTS}};
+    for (size_t i = 0; i < GS_COUNT(shapes_bad); i++) {
+        const float ones[2 * EXPERTS] = {1, 1, 1, 1, 1, 1, 1, 1};
+        write_experts(shapes_bad[i][0], shapes_bad[i][1], shapes_bad[i][2], ones);
+        err = (struct gs_err){0};
+        assert_int_equal(gs_imatrix_open(path, experts, &m, &err), GS_E_FORMAT);
+        assert_non_null(strstr(err.msg, i ? "for each expert" : "expected 4 numbers"));
+    }
+    gs_store_close(&experts);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_experts),
         cmocka_unit_test(test_both_layouts),
         cmocka_unit_test(test_quantize_with_it),
         cmocka_unit_test(test_hostile),
