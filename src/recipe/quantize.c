@@ -131,6 +131,8 @@ static int open_source(struct gs_work *work, const char *src, const char *dst,
             return rc;
         work->uses_h = false;
     }
+    if (o->reuse && (rc = gs_reuse_hash(o->reuse, &work->reuse_hash, err)))
+        return rc;
     return gs_lm_open(work->store, &work->lm, err);
 }
 
@@ -313,8 +315,8 @@ static int report(struct gs_work *work, struct gs_quantize_result *out, uint64_t
 static uint64_t work_key(const struct gs_work *work)
 {
     char *recipe = gs_recipe_text(&work->recipe);
-    uint64_t facts[3] = {work->source_hash, work->uses_h ? work->calib.hash : 0,
-                         work->imatrix.hash};
+    uint64_t facts[] = {work->source_hash, work->uses_h ? work->calib.hash : 0,
+                        work->imatrix.hash, work->reuse_hash};
     uint64_t key = gs_fingerprint(GS_NATIVE_VERSION, facts, sizeof facts);
 
     if (recipe)

@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/hash.h"
+#include "file/map.h"
 
 #define WEIGHT 1e-30
 
@@ -62,6 +64,17 @@ static int take(struct gs_work *work, struct gs_store *old, size_t index,
         rc = gs_journal_add(work->journal, index, payload, bytes, err);
     }
     gs_free(&payload);
+    return rc;
+}
+
+int gs_reuse_hash(const char *path, uint64_t *out, struct gs_err *err)
+{
+    struct gs_map *map = NULL;
+    int rc = gs_map_open(path, &map, err);
+
+    if (!rc)
+        *out = gs_fingerprint(0, map->data, map->size);
+    gs_map_close(&map);
     return rc;
 }
 

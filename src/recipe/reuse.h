@@ -10,4 +10,7 @@
 int gs_reuse(struct gs_work *work, const char *path, size_t *reused, struct gs_err *err)
     GS_MUST_USE;
 
+/* Of the whole file, for the journal: work that was begun with one cannot go on with another. */
+int gs_reuse_hash(const char *path, uint64_t *out, struct gs_err *err) GS_MUST_USE;
+
 #endif

@@ -55,7 +55,7 @@ struct gs_work {
     const struct gs_rounder *rounder;
     bool uses_h;               /* the recipe needs second moments from calibration */
     struct gs_imatrix imatrix; /* their diagonals instead; diagonal NULL = none given */
-    uint64_t source_hash;
+    uint64_t source_hash, reuse_hash; /* reuse_hash 0: nothing is taken over */
     struct gs_decoder *decoder;
     struct gs_states states;
     float *x;                  /* (ctx, C) one sequence */
@@ -109,8 +109,8 @@ int gs_work_each(struct gs_work *work, size_t first, size_t end, gs_work_item_fn
 int gs_work_round_stock(struct gs_work *work, size_t first, size_t end, double *h,
                         struct gs_err *err) GS_MUST_USE;
 
-/* Rows that are rounded at a time: all where a transform mixes them, else a strip, because an
- * output head may be larger than a block. */
+/* Rows that are rounded at a time: all where a transform mixes them, else a strip of a multiple
+ * of 32, because an output head may be larger than a block. */
 size_t gs_work_strip_rows(const struct gs_plan_item *item);
 
 /* Is the input read in this half? What belongs to no block is in every one. */

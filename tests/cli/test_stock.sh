@@ -89,6 +89,15 @@ expect 0 quantize model.gguf -o changed.gguf --type Q4_0 --calib text --tokens 5
     --requantize-changed first.gguf --keep 'blk.1.ffn_down=Q8_0'
 grep -q '14 of 15 matrices' err || fail "not one matrix changed"
 expect 0 "$GOSSET" run changed.gguf -p 'Hello there' -n 4 --json
+# What is taken over belongs to the work: another file does not go on with it.
+killed again2.gguf "$GOSSET" quantize model.gguf -o again2.gguf --type Q4_0 --calib text \
+    --tokens 512 --no-eval --requantize-changed first.gguf -q -t 1
+if [ ! -f again2.gguf ]; then
+    expect 1 quantize model.gguf -o again2.gguf --type Q4_0 --calib text --tokens 512 --no-eval \
+        --requantize-changed changed.gguf --resume
+    grep -q 'another model' err || fail "work went on with another file to take matrices from"
+fi
+rm -f again2.gguf again2.gguf.work
 tiny gpt2 other_model.gguf
 refused 1 'not made from this model' quantize other_model.gguf -o x.gguf --type Q8_0 --calib text \
     --tokens 256 -q --requantize-changed first.gguf
