@@ -71,7 +71,9 @@ struct gs_codebook_kind {
     const struct gs_codebook_key *keys; /* name NULL ends the list; GS_CODEBOOK_KEYS at most */
 
     /* The rest is for codebook.c and the member itself; use the gs_codebook_ functions. */
-    /* values: one for each key. Combinations that make no sense fail with GS_E_ARG. */
+    /* values: one for each key. Combinations that make no sense fail with GS_E_ARG. The kind,
+     * the values and, where they are left 0, dim, pack_codes (1) and pack_bits (the fewest)
+     * are filled in by gs_codebook_create. */
     int (*create)(const struct gs_codebook_kind *kind, const double *values,
                   struct gs_codebook **out, struct gs_err *err);
     void (*destroy)(struct gs_codebook *codebook);
@@ -118,12 +120,13 @@ const struct gs_codebook_kind *gs_codebook_at(size_t index);
 /* NULL if there is none of this name. */
 const struct gs_codebook_kind *gs_codebook_find(const char *name);
 
-/* "float:exponent=2,bits=4": a name and the keys that differ from their defaults. The message
- * of a failure names the key, its range, or the nearest valid name. */
+/* "float:exponent=2,bits=4": a name and the keys that differ from their defaults; a colon does
+ * for a comma. The message of a failure names the key, its range, or the nearest valid name. */
 int gs_codebook_create(const char *text, struct gs_codebook **out, struct gs_err *err)
     GS_MUST_USE;
 void gs_codebook_destroy(struct gs_codebook **codebook);
 
+/* Does nothing for kinds that learn nothing. */
 int gs_codebook_learn(struct gs_codebook *codebook, const struct gs_codebook_data *data,
                       struct gs_err *err) GS_MUST_USE;
 

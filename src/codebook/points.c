@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT
+ * Sorted points: the table, the nearest one, and the error on a Gaussian. */
+#include "codebook/points.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+
+struct numbered {
+    float value;
+    unsigned code;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    const struct numbered *x = a, *y = b;
+
+    if (x->value != y->value)
+        return x->value < y->value ? -1 : 1;
+    return x->code < y->code ? -1 : 1;
+}
+
+void gs_points_set(struct gs_points *points, const float *by_code, unsigned states)
+{
+    struct numbered sorted[GS_POINTS];
+    unsigned n = 0;
+
+    assert(states >= 1 && states <= GS_POINTS);
+    for (unsigned i = 0; i < states; i++) {
+        assert(isfinite(by_code[i]));
+        points->of[i] = by_code[i];
+        sorted[i] = (struct numbered){by_code[i], i};
+    }
+    qsort(sorted, states, sizeof sorted[0], by_value);
+    for (unsigned i = 0; i < states; i++)
+        if (i == 0 || sorted[i].value != sorted[i - 1].value) {
+            points->value[n] = sorted[i].value;
+            points->code[n++] = (uint8_t)sorted[i].code;
+        }
+    points->n = n;
+    points->states = states;
+    points->reach = 1.1f;
+    points->even = points->mirrored = true;
+    for (unsigned i = 0; i < n; i++) {
+        if (points->value[i] != -points->value[n - 1 - i])
+            points->mirrored = false;
+        if (i + 1 < n) {
+            points->middle[i] = 0.5f * (points->value[i] + points->value[i + 1]);
+            if (points->value[i + 1] - points->value[i] != 1)
+                points->even = false;
+        }
+    }
+}
+
+/* Middles below t: the index of the point nearest to it, but for rounding. */
+static unsigned index_of(const struct gs_points *points, float t)
+{
+    const float *middle = points->middle;
+    unsigned n = points->n - 1, low = 0;
+
+    while (n > 0) {
+        unsigned half = (n + 1) / 2;
+        bool above = middle[low + half - 1] < t;
+        low = above ? low + half : low;
+        n = above ? n - half : half - 1;
+    }
+    return low;
+}
+
+unsigned gs_points_nearest(const struct gs_points *points, float scale, float zero, float x,
+                           float *y)
+{
+    /* A scale of 0 makes all points equal; the one at zero is the tidiest. */
+    unsigned at = index_of(points, scale != 0 ? x / scale + zero : zero);
+    unsigned first = at > 0 ? at - 1 : 0, last = GS_MIN(at + 1, points->n - 1), best = at;
+    float value = scale * (points->value[at] - zero);
+
+    /* x / scale was rounded, and so will y be: neighbours have the last word. */
+    for (unsigned i = first; i <= last; i++) {
+        float v = scale * (points->value[i] - zero);
+        if (fabs((double)x - v) < fabs((double)x - value)) {
+            value = v;
+            best = i;
+        }
+    }
+    *y = value;
+    return points->code[best];
+}
+
+/* ---- on a Gaussian ------------------------------------------------------------------------ */
+
+static double density(double x)
+{
+    return exp(-0.5 * x * x) * 0.398942280401432677939946;
+}
+
+static double above(double x)
+{
+    return 0.5 * erfc(x * 0.707106781186547524400844);
+}
+
+/* ∫ (x − y)² φ(x) dx over cells between the middles of points s · (value − zero). */
+static double gaussian_mse(const struct gs_points *points, double zero, double s)
+{
+    double sum = 0, density_low = 0, above_low = 1, low = 0;
+
+    for (unsigned i = 0; i < points->n; i++) {
+        bool last = i + 1 == points->n;
+        double y = s * (points->value[i] - zero);
+        double high = last ? 0 : s * (points->middle[i] - zero);
+        double density_high = last ? 0 : density(high), above_high = last ? 0 : above(high);
+        double mass = above_low - above_high;
+        double first = density_low - density_high;                       /* ∫ x φ */
+        double second = mass + low * density_low - high * density_high;  /* ∫ x² φ */
+        sum += second - 2 * y * first + y * y * mass;
+        density_low = density_high;
+        above_low = above_high;
+        low = high;
+    }
+    return sum;
+}
+
+double gs_points_gaussian_mse(const struct gs_points *points, enum gs_zero kind)
+{
+    double first = points->value[0], last = points->value[points->n - 1];
+    double most = fmax(fabs(first), fabs(last));
+    double zero = kind == GS_ZERO_REAL ? (first + last) / 2
+                : kind == GS_ZERO_INTEGER ? floor((first + last) / 2) : 0;
+    double best = 1, best_scale = 1 / most;
+
+    if (kind != GS_ZERO_NONE)
+        most = fmax(last - zero, zero - first);
+    if (!(most > 0))
+        return 1;
+    /* The farthest point lies between 0.5 and 500 · reach standard deviations: the wide end is
+     * for floats, whose error hardly depends on the scale. Finer steps around the best follow. */
+    for (double step = 1.05, low = 0.5, high = 500.0 * points->reach; step > 1.0001;
+         step = sqrt(sqrt(step))) {
+        for (double to = low; to <= high; to *= step) {
+            double mse = gaussian_mse(points, zero, to / most);
+            if (mse < best) {
+                best = mse;
+                best_scale = to / most;
+            }
+        }
+        low = best_scale * most / step;
+        high = best_scale * most * step;
+    }
+    return best;
+}
