@@ -43,6 +43,17 @@ int gs_codebook_learn(struct gs_codebook *codebook, const struct gs_codebook_dat
     return codebook->kind->learn(codebook, data, err);
 }
 
+void gs_codebook_write(const struct gs_codebook *codebook, uint8_t *dst)
+{
+    if (codebook->kind->write)
+        codebook->kind->write(codebook, dst);
+}
+
+int gs_codebook_read(struct gs_codebook *codebook, const uint8_t *src, struct gs_err *err)
+{
+    return codebook->kind->read ? codebook->kind->read(codebook, src, err) : GS_OK;
+}
+
 void gs_codebook_fit(const struct gs_codebook *codebook, const struct gs_scale_rule *rule,
                      const float *x, const float *h, size_t n, float *table,
                      struct gs_group *out)
