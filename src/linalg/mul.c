@@ -19,6 +19,7 @@
 #define PACK_A gs_pack_a_f32
 #define PACK_B gs_pack_b_f32
 #define MUL_PANELS gs_mul_panels_f32
+#define MUL_TILE gs_mul_tile_f32
 #define MUL_BLOCK gs_mul_block_f32
 #define MUL gs_mul_f32
 #define NAME(x) x##_f32
@@ -32,6 +33,7 @@
 #define PACK_A gs_pack_a_f64
 #define PACK_B gs_pack_b_f64
 #define MUL_PANELS gs_mul_panels_f64
+#define MUL_TILE gs_mul_tile_f64
 #define MUL_BLOCK gs_mul_block_f64
 #define MUL gs_mul_f64
 #define NAME(x) x##_f64

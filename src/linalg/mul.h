@@ -44,6 +44,12 @@ void gs_mul_panels_f32(size_t m, size_t n, size_t k, const float *a, size_t a_st
 void gs_mul_panels_f64(size_t m, size_t n, size_t k, const double *a, size_t a_stride,
                        const double *b, size_t b_stride, double *c, size_t c_stride);
 
+/* The same; without `add` C is set, not added to. */
+void gs_mul_tile_f32(size_t m, size_t n, size_t k, const float *a, size_t a_stride,
+                     const float *b, size_t b_stride, bool add, float *c, size_t c_stride);
+void gs_mul_tile_f64(size_t m, size_t n, size_t k, const double *a, size_t a_stride,
+                     const double *b, size_t b_stride, bool add, double *c, size_t c_stride);
+
 /* Largest rows and columns of a block product; panels of 8, 16 and 32 divide it. */
 #define GS_MUL_TILE 128
 

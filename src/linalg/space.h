@@ -5,7 +5,8 @@
  *
  * Both operands are packed as a whole (linalg/mul.h), each element once where they fit the
  * room, and tiles of C are then handed to the team: packing costs 1/n and 1/m of the product.
- * Operands larger than the room are taken in strips of rows and columns. An element is one
+ * Operands larger than the room are taken in pieces of k, such that the smaller operand fits
+ * it, and the larger one in strips. An element is one
  * chain of fma over k in any case, so bits depend neither on the room nor on the threads.
  * Nothing is allocated after gs_mul_space_create, so a product cannot fail. */
 #ifndef GS_LINALG_SPACE_H
@@ -15,10 +16,9 @@
 
 struct gs_mul_space;
 
-/* depth: the largest k that will come. floats: room for each operand, raised to what `depth`
- * needs at least. The team is borrowed. */
-int gs_mul_space_create(struct gs_team *team, size_t depth, size_t floats,
-                        struct gs_mul_space **out, struct gs_err *err) GS_MUST_USE;
+/* floats: room for each operand, raised to a least. The team is borrowed. */
+int gs_mul_space_create(struct gs_team *team, size_t floats, struct gs_mul_space **out,
+                        struct gs_err *err) GS_MUST_USE;
 void gs_mul_space_destroy(struct gs_mul_space **space);
 
 /* rows of C `c_stride` apart; `add`: onto what C holds. C overlaps neither operand. */

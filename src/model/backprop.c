@@ -8,8 +8,9 @@
 #include "core/alloc.h"
 
 #define KEEP_BYTES ((uint64_t)4 << 30)
-/* Logits of a chunk: about 8 MiB, and rows enough for the products to be efficient. */
-#define CHUNK_FLOATS ((size_t)2 << 20)
+/* Logits of a chunk: about 96 MiB, because every chunk packs the output matrix twice and adds
+ * to all of its gradient; and rows enough for the products to be efficient. */
+#define CHUNK_FLOATS ((size_t)24 << 20)
 #define CHUNK_ROWS ((size_t)64)
 #define PRODUCT_FLOATS ((size_t)4 << 20)
 #define ALIGN_FLOATS 16u
@@ -130,7 +131,6 @@ static int take_memory(struct gs_backprop *bp, enum gs_recompute recompute, stru
 {
     const struct gs_config *c = &bp->params->lm->config;
     struct layout count = {0}, place = {0};
-    size_t depth = GS_MAX(GS_MAX(bp->N, c->n_vocab), GS_MAX(c->n_ff, c->n_embd));
     uint64_t kept;
 
     bp->block_grads = gs_alloc(c->n_layer, sizeof *bp->block_grads);
@@ -150,8 +150,7 @@ static int take_memory(struct gs_backprop *bp, enum gs_recompute recompute, stru
                        "(%llu MiB)", bp->N, (unsigned long long)(count.used >> 18));
     bp->bytes = count.used * sizeof *bp->memory;
     lay_out(bp, &place);
-    return gs_mul_space_create(bp->pass.run.team, GS_MAX(depth, (size_t)c->n_head * c->head_k),
-                               PRODUCT_FLOATS, &bp->pass.space, err);
+    return gs_mul_space_create(bp->pass.run.team, PRODUCT_FLOATS, &bp->pass.space, err);
 }
 
 int gs_backprop_create(const struct gs_params *params,

@@ -57,7 +57,7 @@ static void begin(size_t B, size_t T, size_t stats, size_t scratch)
     pass.run.scratch_size = (scratch + 15) / 16 * 16;
     pass.run.scratch = floats(3 * pass.run.scratch_size);
     pass.stats = floats(2 * stats);
-    assert_int_equal(gs_mul_space_create(pass.run.team, 512, 0, &pass.space, &err), GS_OK);
+    assert_int_equal(gs_mul_space_create(pass.run.team, 0, &pass.space, &err), GS_OK);
 }
 
 static void end(struct layer *l)

@@ -15,6 +15,7 @@
 #include "linalg/factor.h"
 #include "linalg/gram.h"
 #include "linalg/mul.h"
+#include "linalg/space.h"
 
 static float *random_f32(size_t n, uint64_t seed)
 {
@@ -71,6 +72,41 @@ static void test_product_matches_loops(void **state)
         gs_free(&c);
         gs_free(&before);
     }
+}
+
+/* The same bits in a room that takes neither operand whole as in one that takes both, for every
+ * way that the operands may lie; without `add`, what C held is not seen. */
+static void test_product_in_any_room(void **state)
+{
+    static const size_t shapes[][3] = {
+        {1, 1, 1}, {8, 32, 5}, {300, 500, 1000}, {700, 90, 1300}, {40, 900, 600}, {5, 3, 0}};
+    struct gs_mul_space *small, *large;
+    (void)state;
+
+    assert_int_equal(gs_mul_space_create(NULL, 0, &small, NULL), GS_OK);
+    assert_int_equal(gs_mul_space_create(NULL, (size_t)1 << 20, &large, NULL), GS_OK);
+    for (size_t s = 0; s < GS_COUNT(shapes) * 8; s++) {
+        size_t m = shapes[s / 8][0], n = shapes[s / 8][1], k = shapes[s / 8][2];
+        bool add = s & 1, at = s & 2, bt = s & 4;
+        struct gs_operand_f32 a = {random_f32(m * k + 1, 1), at ? 1 : k, at ? m : 1};
+        struct gs_operand_f32 b = {random_f32(k * n + 1, 2), bt ? 1 : n, bt ? k : 1};
+        float *c = random_f32(m * n, 3), *d = random_f32(m * n, 3), *e = random_f32(m * n, 3);
+        for (size_t i = 0; !add && i < m * n; i++)
+            c[i] = d[i] = NAN, e[i] = 0;
+        gs_mul_in_space(small, m, n, k, a, b, add, c, n);
+        gs_mul_in_space(large, m, n, k, a, b, add, d, n);
+        assert_int_equal(gs_mul_f32(NULL, m, n, k, 1, a, b, e, n, NULL), GS_OK);
+        assert_memory_equal(c, e, m * n * sizeof *c);
+        assert_memory_equal(d, e, m * n * sizeof *d);
+        float *data[] = {(float *)(uintptr_t)a.data, (float *)(uintptr_t)b.data};
+        gs_free(&data[0]);
+        gs_free(&data[1]);
+        gs_free(&c);
+        gs_free(&d);
+        gs_free(&e);
+    }
+    gs_mul_space_destroy(&small);
+    gs_mul_space_destroy(&large);
 }
 
 struct results {
@@ -312,6 +348,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_product_matches_loops),
+        cmocka_unit_test(test_product_in_any_room),
         cmocka_unit_test(test_same_bits_for_threads_and_levels),
         cmocka_unit_test(test_gram_bound_and_split),
         cmocka_unit_test(test_ldl_reproduces_h),
