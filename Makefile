@@ -23,6 +23,7 @@ endif
 WARN := -Wall -Wextra -Wshadow -Wundef -Wvla -Wstrict-prototypes -Wmissing-prototypes \
         -Wcast-qual -Wpointer-arith -Werror
 OPT_release := -O3 -g
+OPT_neon    := -O3 -g
 OPT_debug   := -O1 -g
 OPT_asan    := -O1 -g -fsanitize=address -fno-omit-frame-pointer
 OPT_ubsan   := -O1 -g -fsanitize=undefined -fno-sanitize-recover=undefined
@@ -44,10 +45,16 @@ CLI_CFLAGS := -Iinclude $(LIB_CFLAGS)
 %_avx512vbmi.o: ISA := -mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl \
                    -mavx512cd -mavx512vbmi -mavx512vbmi2 -mavx512vnni -mgfni \
                    -mprefer-vector-width=512
+%_neondot.o: ISA := -march=armv8.2-a+dotprod
 
+# Only the instruction sets of the processor that CC compiles for.
+ARCH := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
 SRC := $(sort $(wildcard src/*/*.c))
-ifeq ($(filter x86_64 amd64,$(shell uname -m)),)
+ifeq ($(filter x86_64 amd64,$(ARCH)),)
 SRC := $(filter-out %_avx2.c %_avx512.c %_avx512vbmi.c,$(SRC))
+endif
+ifeq ($(filter aarch64 arm64,$(ARCH)),)
+SRC := $(filter-out %_neon.c %_neondot.c,$(SRC))
 endif
 OBJ := $(SRC:%.c=$(B)/%.o)
 CLI := $(sort $(wildcard cli/*.c))
@@ -57,7 +64,7 @@ CHECK_OBJ := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/check/*.c)))
 TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(sort $(wildcard tests/tools/*.c)))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
-.PHONY: all help deps quick test unit check golden golden-check cli-test fuzz fuzz-replay \
+.PHONY: all help deps quick test unit check check-neon neon-test golden golden-check cli-test fuzz fuzz-replay \
         oom asan ubsan tsan layers headers symbols sizes gates install clean
 all: $(B)/gosset $(B)/libgosset.so
 
@@ -70,6 +77,7 @@ help:
 #: make test       every test; real-model tests run where GOSSET_DATA points to a data folder
 #: make demo       install, build, quantize the bundled model at 8, 4, 3 and 2 bits, compare
 #: make check      kernels of every level against the scalar definition (SEED=N)
+#: make check-neon   the same for AArch64: cross compiled (NEON_CC=), run by qemu-user (NEON_RUN=)
 #: make asan ubsan tsan   rebuild in an own folder with a sanitizer and run the tests
 #: make fuzz T=gguf S=60  fuzz one parser for so many seconds (needs clang)
 #: make gates      layers, headers, symbols, sizes
@@ -129,6 +137,23 @@ SEED ?= 1
 check: $(B)/tests/check/check
 	$< --seed $(SEED)
 
+# Kernels and mathematics need no library, so a bare cross compiler builds their check. make test
+# runs it where that compiler and an emulator are installed.
+NEON_CC  ?= aarch64-linux-gnu-gcc
+NEON_RUN ?= qemu-aarch64
+BARE_OBJ := $(filter-out %/json.o,$(filter $(foreach f,core kernels linalg grid,$(B)/src/$f/%),$(OBJ)))
+$(B)/tests/check/bare: $(CHECK_OBJ) $(BARE_OBJ)
+	@echo "LD $@"
+	@$(CC) $(OPT) -static $^ -lm -pthread -o $@
+check-neon:
+	@$(MAKE) --no-print-directory VARIANT=neon CC="$(NEON_CC)" GLPK= LIB_CFLAGS= \
+	    build/neon/tests/check/bare
+	$(NEON_RUN) build/neon/tests/check/bare --seed $(SEED)
+neon-test:
+	@if command -v $(lastword $(NEON_CC)) >/dev/null && command -v $(NEON_RUN) >/dev/null; then \
+	    $(MAKE) --no-print-directory check-neon; \
+	else echo "check-neon: left out, needs $(lastword $(NEON_CC)) and $(NEON_RUN)"; fi
+
 cli-test: $(B)/gosset $(TOOLS)
 	@sh tests/cli/run.sh $(B)
 
@@ -160,7 +185,7 @@ demo:
 	@sh tools/demo.sh $(B) $(MODEL)
 
 quick: all unit check
-test: all gates unit check cli-test golden-check fuzz-replay oom
+test: all gates unit check neon-test cli-test golden-check fuzz-replay oom
 oom: $(TOOLS)
 	$(B)/tests/tools/oom
 
