@@ -21,6 +21,9 @@ static const struct gs_kernels *const levels[] = {
     &gs_kernels_avx2,
     &gs_kernels_avx512,
     &gs_kernels_avx512vbmi,
+#elif defined(__aarch64__)
+    &gs_kernels_neon,
+    &gs_kernels_neondot,
 #endif
 };
 

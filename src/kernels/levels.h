@@ -9,5 +9,7 @@ extern const struct gs_kernels gs_kernels_scalar;
 extern const struct gs_kernels gs_kernels_avx2;
 extern const struct gs_kernels gs_kernels_avx512;
 extern const struct gs_kernels gs_kernels_avx512vbmi;
+extern const struct gs_kernels gs_kernels_neon;
+extern const struct gs_kernels gs_kernels_neondot;
 
 #endif

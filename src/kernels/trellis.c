@@ -110,6 +110,31 @@ static void prepare_planes(struct gs_trellis *t)
     }
 }
 
+/* The tables of trellis_neon.h: lookups, and where the bytes of groups come from. */
+static void prepare_quads(struct gs_trellis *t)
+{
+    struct gs_trellis_quads *k = &t->quads;
+    unsigned count = t->rate <= GS_TRELLIS_HALVES_MAX ? 4 : 2; /* groups gathered at once */
+
+    for (unsigned j = 0; j < 8; j++)
+        for (unsigned n = 0; n < 5; n++)
+            for (unsigned i = 0; i < 16; i++) {
+                unsigned state = (i << (4 * n) >> t->start[j] % 4) & ((1u << t->window) - 1);
+                unsigned index = gs_trellis_index(t, state);
+                k->part[j][n][i] =
+                    (uint8_t)move_sign(t, index, t->index_bits == 7 ? 7 : t->index_bits - 1u);
+            }
+    for (unsigned g = 0; g < 8; g++)
+        for (unsigned c = 0; c < 4; c++) {
+            unsigned at = g * t->rate / 8 - g / count * count * t->rate / 8;
+            uint8_t *from = &k->from[g / count][g % count * 4 + c];
+            k->shift[g / 4][g % 4 * 4 + c] = g * t->rate % 8;
+            from[0] = (uint8_t)(16 * c + at);
+            if (count == 2)
+                from[8] = (uint8_t)(16 * c + at + 1);
+        }
+}
+
 void gs_trellis_prepare(struct gs_trellis *t)
 {
     assert(t->window >= 8 && t->window <= 16);
@@ -133,6 +158,7 @@ void gs_trellis_prepare(struct gs_trellis *t)
     }
     prepare_map(t);
     prepare_planes(t);
+    prepare_quads(t);
 }
 
 /* Upper bound over all levels; each lays out its scratch by itself. Most of it are the

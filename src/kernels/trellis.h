@@ -35,6 +35,7 @@ enum {
     GS_TRELLIS_RATE_MIN = 8,   /* bits per 8 weights */
     GS_TRELLIS_RATE_MAX = 40,
     GS_TRELLIS_INDEX_MAX = 7,  /* bits of an index */
+    GS_TRELLIS_HALVES_MAX = 28, /* up to this rate 4 groups of a chunk lie within 16 bytes */
     GS_TRELLIS_BIAS = 128      /* of decoded values: unsigned bytes suit byte products */
 };
 
@@ -66,6 +67,10 @@ struct gs_trellis {
         uint8_t bytes;              /* of a group */
         bool positive;              /* magnitudes */
     } planes;
+    struct gs_trellis_quads {   /* for trellis_neon.h, which says what these are */
+        GS_ALIGNED(16) uint8_t part[8][5][16];
+        GS_ALIGNED(16) uint8_t from[4][16], shift[2][16];
+    } quads;
 };
 
 /* Derives the second part from the first. */

@@ -45,6 +45,8 @@ static inline void gs_viterbi_put(const struct gs_trellis *t, uint8_t *tile, uns
 GS_TRELLIS_KERNELS(scalar);
 GS_TRELLIS_KERNELS(avx2);
 GS_TRELLIS_KERNELS(avx512vbmi);
+GS_TRELLIS_KERNELS(neon);
+GS_TRELLIS_KERNELS(neondot);
 GS_VITERBI_KERNEL(scalar);
 GS_VITERBI_KERNEL(avx2);
 GS_VITERBI_KERNEL(avx512);
