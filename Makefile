@@ -64,8 +64,8 @@ CHECK_OBJ := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/check/*.c)))
 TOOLS := $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(sort $(wildcard tests/tools/*.c)))
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
-.PHONY: all help deps quick test unit check check-neon neon-test golden golden-check cli-test fuzz fuzz-replay \
-        oom asan ubsan tsan layers headers symbols sizes gates install clean
+.PHONY: all help deps quick test unit check check-neon neon-test golden golden-check cli-test \
+        fuzz fuzz-replay oom asan ubsan tsan layers headers symbols sizes gates install clean
 all: $(B)/gosset $(B)/libgosset.so
 
 help:
@@ -141,7 +141,8 @@ check: $(B)/tests/check/check
 # runs it where that compiler and an emulator are installed.
 NEON_CC  ?= aarch64-linux-gnu-gcc
 NEON_RUN ?= qemu-aarch64
-BARE_OBJ := $(filter-out %/json.o,$(filter $(foreach f,core kernels linalg grid,$(B)/src/$f/%),$(OBJ)))
+BARE     := $(foreach folder,core kernels linalg grid,$(B)/src/$(folder)/%.o)
+BARE_OBJ := $(filter-out %/json.o,$(filter $(BARE),$(OBJ)))
 $(B)/tests/check/bare: $(CHECK_OBJ) $(BARE_OBJ)
 	@echo "LD $@"
 	@$(CC) $(OPT) -static $^ -lm -pthread -o $@

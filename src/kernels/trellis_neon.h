@@ -89,8 +89,9 @@ static GS_ALWAYS_INLINE void trellis_gather(const struct gs_trellis *t, struct t
         uint8x16x4_t b = trellis_load(tile, rate, 2 * (2 * h + 1) * rate / 8);
         uint8x16_t at = vld1q_u8(k->from[2 * h]), bt = vld1q_u8(k->from[2 * h + 1]);
         GS_UNROLL for (unsigned n = 0; n < count; n += 2) {
-            uint64x2_t x = vreinterpretq_u64_u8(vqtbl4q_u8(a, vaddq_u8(at, vdupq_n_u8((uint8_t)n))));
-            uint64x2_t y = vreinterpretq_u64_u8(vqtbl4q_u8(b, vaddq_u8(bt, vdupq_n_u8((uint8_t)n))));
+            uint8x16_t more = vdupq_n_u8((uint8_t)n);
+            uint64x2_t x = vreinterpretq_u64_u8(vqtbl4q_u8(a, vaddq_u8(at, more)));
+            uint64x2_t y = vreinterpretq_u64_u8(vqtbl4q_u8(b, vaddq_u8(bt, more)));
             raw[n] = vreinterpretq_u8_u64(vzip1q_u64(x, y));
             raw[n + 1] = vreinterpretq_u8_u64(vzip2q_u64(x, y));
         }
