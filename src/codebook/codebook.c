@@ -11,6 +11,13 @@
 
 static const struct gs_codebook_kind *const kinds[] = {
     &gs_codebook_uniform,
+    &gs_codebook_float,
+    &gs_codebook_quantile,
+    &gs_codebook_lloyd,
+    &gs_codebook_dynamic,
+    &gs_codebook_posit,
+    &gs_codebook_ternary,
+    &gs_codebook_binary,
 };
 
 const struct gs_codebook_kind *gs_codebook_at(size_t index)

@@ -6,5 +6,12 @@
 #include "codebook/codebook.h"
 
 extern const struct gs_codebook_kind gs_codebook_uniform;
+extern const struct gs_codebook_kind gs_codebook_float;
+extern const struct gs_codebook_kind gs_codebook_quantile;
+extern const struct gs_codebook_kind gs_codebook_lloyd;
+extern const struct gs_codebook_kind gs_codebook_dynamic;
+extern const struct gs_codebook_kind gs_codebook_posit;
+extern const struct gs_codebook_kind gs_codebook_ternary;
+extern const struct gs_codebook_kind gs_codebook_binary;
 
 #endif

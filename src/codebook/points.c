@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "codebook/gaussian.h"
+
 struct numbered {
     float value;
     unsigned code;
@@ -39,7 +41,8 @@ void gs_points_set(struct gs_points *points, const float *by_code, unsigned stat
         }
     points->n = n;
     points->states = states;
-    points->reach = 1.1f;
+    points->narrow = 0;
+    points->wide = 1.1f;
     points->even = points->mirrored = true;
     for (unsigned i = 0; i < n; i++) {
         if (points->value[i] != -points->value[n - 1 - i])
@@ -50,28 +53,16 @@ void gs_points_set(struct gs_points *points, const float *by_code, unsigned stat
                 points->even = false;
         }
     }
-}
-
-/* Middles below t: the index of the point nearest to it, but for rounding. */
-static unsigned index_of(const struct gs_points *points, float t)
-{
-    const float *middle = points->middle;
-    unsigned n = points->n - 1, low = 0;
-
-    while (n > 0) {
-        unsigned half = (n + 1) / 2;
-        bool above = middle[low + half - 1] < t;
-        low = above ? low + half : low;
-        n = above ? n - half : half - 1;
-    }
-    return low;
+    for (unsigned i = n - 1; i < GS_POINTS; i++)
+        points->middle[i] = INFINITY;
+    points->first_step = n > 1 ? 1u << (31 - __builtin_clz(n - 1)) : 0;
 }
 
 unsigned gs_points_nearest(const struct gs_points *points, float scale, float zero, float x,
                            float *y)
 {
     /* A scale of 0 makes all points equal; the one at zero is the tidiest. */
-    unsigned at = index_of(points, scale != 0 ? x / scale + zero : zero);
+    unsigned at = gs_points_index(points, scale != 0 ? x / scale + zero : zero);
     unsigned first = at > 0 ? at - 1 : 0, last = GS_MIN(at + 1, points->n - 1), best = at;
     float value = scale * (points->value[at] - zero);
 
@@ -89,18 +80,8 @@ unsigned gs_points_nearest(const struct gs_points *points, float scale, float ze
 
 /* ---- on a Gaussian ------------------------------------------------------------------------ */
 
-static double density(double x)
-{
-    return exp(-0.5 * x * x) * 0.398942280401432677939946;
-}
-
-static double above(double x)
-{
-    return 0.5 * erfc(x * 0.707106781186547524400844);
-}
-
 /* ∫ (x − y)² φ(x) dx over cells between the middles of points s · (value − zero). */
-static double gaussian_mse(const struct gs_points *points, double zero, double s)
+double gs_points_gaussian_at(const struct gs_points *points, double s, double zero)
 {
     double sum = 0, density_low = 0, above_low = 1, low = 0;
 
@@ -108,7 +89,7 @@ static double gaussian_mse(const struct gs_points *points, double zero, double s
         bool last = i + 1 == points->n;
         double y = s * (points->value[i] - zero);
         double high = last ? 0 : s * (points->middle[i] - zero);
-        double density_high = last ? 0 : density(high), above_high = last ? 0 : above(high);
+        double density_high = last ? 0 : gs_gaussian_density(high), above_high = last ? 0 : gs_gaussian_above(high);
         double mass = above_low - above_high;
         double first = density_low - density_high;                       /* ∫ x φ */
         double second = mass + low * density_low - high * density_high;  /* ∫ x² φ */
@@ -132,12 +113,12 @@ double gs_points_gaussian_mse(const struct gs_points *points, enum gs_zero kind)
         most = fmax(last - zero, zero - first);
     if (!(most > 0))
         return 1;
-    /* The farthest point lies between 0.5 and 500 · reach standard deviations: the wide end is
-     * for floats, whose error hardly depends on the scale. Finer steps around the best follow. */
-    for (double step = 1.05, low = 0.5, high = 500.0 * points->reach; step > 1.0001;
+    /* The farthest point lies between 0.5 and 500 · wide standard deviations: the far end
+     * is for floats, whose error hardly depends on the scale. Finer steps around the best follow. */
+    for (double step = 1.05, low = 0.5, high = 500.0 * points->wide; step > 1.0001;
          step = sqrt(sqrt(step))) {
         for (double to = low; to <= high; to *= step) {
-            double mse = gaussian_mse(points, zero, to / most);
+            double mse = gs_points_gaussian_at(points, to / most, zero);
             if (mse < best) {
                 best = mse;
                 best_scale = to / most;

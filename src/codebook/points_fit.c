@@ -63,16 +63,12 @@ static void assign(const struct gs_points *points, const float t[CHUNK], float q
         for (int i = 0; i < CHUNK; i++)
             q[i] = points->value[index[i]];
     } else {
-        for (int i = 0; i < CHUNK; i++) {
-            unsigned low = 0, n = points->n - 1;
-            while (n > 0) {
-                unsigned half = (n + 1) / 2;
-                bool above = points->middle[low + half - 1] < t[i];
-                low = above ? low + half : low;
-                n = above ? n - half : half - 1;
-            }
-            q[i] = points->value[low];
-        }
+        unsigned at[CHUNK] = {0}; /* gs_points_index, all of them at once */
+        for (unsigned step = points->first_step; step > 0; step /= 2)
+            for (int i = 0; i < CHUNK; i++)
+                at[i] += step & -(unsigned)(points->middle[at[i] + step - 1] < t[i]);
+        for (int i = 0; i < CHUNK; i++)
+            q[i] = points->value[at[i]];
     }
 }
 
@@ -261,8 +257,9 @@ static void search(struct fit *fit, const struct range *range)
     double width = range->high - range->low;
     /* Two points lie best 1.6 deviations apart, more points wider; so no search need go below
      * that, and with few outliers it must go a long way. */
-    double least = range->deviation > 0 ? fmin(0.3, 1.2 * range->deviation / width) : 0.3;
-    double most = fit->points->reach, step = pow(most / least, 1.0 / (COARSE - 1)), best = most;
+    double least = fit->points->narrow > 0 ? fit->points->narrow
+                 : range->deviation > 0 ? fmin(0.3, 1.2 * range->deviation / width) : 0.3;
+    double most = fit->points->wide, step = pow(most / least, 1.0 / (COARSE - 1)), best = most;
 
     for (int i = 0; i < COARSE; i++) {
         double p = most * pow(step, -i);

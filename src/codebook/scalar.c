@@ -20,6 +20,20 @@ int gs_scalar_create(const float *by_code, unsigned states, enum gs_zero zero,
     return GS_OK;
 }
 
+void gs_scalar_pack_tightly(struct gs_codebook *codebook)
+{
+    uint64_t product = 1;
+
+    codebook->pack_codes = codebook->pack_bits = 0;
+    for (unsigned codes = 1; (product *= codebook->states) <= 256; codes++) {
+        unsigned bits = 64 - (unsigned)__builtin_clzll(product - 1);
+        if (codes == 1 || bits * codebook->pack_codes < codebook->pack_bits * codes) {
+            codebook->pack_codes = codes;
+            codebook->pack_bits = bits;
+        }
+    }
+}
+
 void gs_scalar_fit(const struct gs_codebook *codebook, const struct gs_scale_rule *rule,
                    const float *x, const float *h, size_t n, float *table,
                    struct gs_group *out)

@@ -17,6 +17,9 @@ struct gs_scalar {
 int gs_scalar_create(const float *by_code, unsigned states, enum gs_zero zero,
                      struct gs_codebook **out, struct gs_err *err) GS_MUST_USE;
 
+/* Several codes in up to 8 bits where that is shorter: 5 of 3 states. */
+void gs_scalar_pack_tightly(struct gs_codebook *codebook);
+
 void gs_scalar_fit(const struct gs_codebook *codebook, const struct gs_scale_rule *rule,
                    const float *x, const float *h, size_t n, float *table,
                    struct gs_group *out);
