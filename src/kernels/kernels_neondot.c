@@ -9,4 +9,5 @@ const struct gs_kernels gs_kernels_neondot = {
     .name = "neondot",
     .need = GS_CPU_NEON | GS_CPU_DOTPROD,
     .trellis_dot = gs_trellis_dot_neondot,
+    .tile_mul = gs_tile_mul_neondot,
 };

@@ -3,7 +3,7 @@
 #include "kernels/trellis_neon.h"
 
 #include "kernels/dot4_neon.h"
-#include "kernels/trellis_dot_neon.inc"
+#include "kernels/trellis_neon.inc"
 
 /* Group i of half h of each chunk: 8 bytes, weights 0 … 3 in low, 4 … 7 in high. */
 static GS_ALWAYS_INLINE void store_groups(uint8x16_t low, uint8x16_t high, uint8_t *to)

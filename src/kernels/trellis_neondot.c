@@ -3,4 +3,4 @@
 #include "kernels/trellis_neon.h"
 
 #include "kernels/dot4_neondot.h"
-#include "kernels/trellis_dot_neon.inc"
+#include "kernels/trellis_neon.inc"
