@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT
+ * The layout of a blob, from a spec or from a header. Every size is a checked product, and a
+ * header is believed only if the blob has exactly the bytes that follow from it. */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "part/members.h"
+
+#define HEADER_BYTES 49u /* without the texts */
+
+static uint64_t header_bytes(const struct gs_part_form *f)
+{
+    return HEADER_BYTES + 4 + strlen(f->text) + strlen(f->rule->name) + strlen(f->in->name) +
+           strlen(f->out->name);
+}
+
+/* Sections from rows, cols, codebook and groups. */
+static int place_sections(struct gs_part_form *f, struct gs_err *err)
+{
+    uint64_t group_bits, codes;
+
+    f->row_bytes = (gs_codebook_code_bits(f->codebook, f->cols) + 7) / 8;
+    f->shared_at = header_bytes(f);
+    f->groups_at = f->shared_at + (f->codebook->shared_bits + 7) / 8;
+    if (!gs_part_groups_bits(f, &group_bits) || !gs_mul_ok(f->row_bytes, f->rows, &codes) ||
+        !gs_add_ok(f->groups_at, group_bits / 8 + 1, &f->codes_at) ||
+        !gs_add_ok(f->codes_at, codes, &f->factor_at) ||
+        !gs_add_ok(f->factor_at, 2 * (uint64_t)f->cols, &f->bytes))
+        return gs_fail(err, GS_E_FORMAT, "%zu rows of %zu weights are too many", f->rows,
+                       f->cols);
+    f->codes_at = f->groups_at + (group_bits + 7) / 8;
+    f->factor_at = f->codes_at + codes;
+    f->bytes = f->factor_at + (f->factor ? 2 * (uint64_t)f->cols : 0);
+    return GS_OK;
+}
+
+/* Shape, codebook and groups go together. */
+static int check_form(const struct gs_part_form *f, struct gs_err *err)
+{
+    const struct gs_codebook *c = f->codebook;
+
+    if (!f->rows || !f->cols || f->rows > GS_PART_DIM_MAX || f->cols > GS_PART_DIM_MAX)
+        return gs_fail(err, GS_E_FORMAT, "%zu rows of %zu weights", f->rows, f->cols);
+    if (f->cols % c->dim)
+        return gs_fail(err, GS_E_ARG, "codebook %s: rows of %zu weights are no whole number of "
+                       "%u", c->kind->name, f->cols, c->dim);
+    if (f->group_cols % c->dim)
+        return gs_fail(err, GS_E_ARG, "codebook %s: groups of %zu columns are no whole number "
+                       "of codes of %u", c->kind->name, f->group_cols, c->dim);
+    if (!gs_codebook_group_bits(c, f->rule) &&
+        (f->group_rows != f->rows || f->group_cols != f->cols))
+        return gs_fail(err, GS_E_ARG, "codebook %s: groups have no numbers: scale = tensor",
+                       c->kind->name);
+    return GS_OK;
+}
+
+static void count_groups(struct gs_part_form *f)
+{
+    f->group_rows = GS_MIN(f->group_rows, f->rows);
+    f->group_cols = GS_MIN(f->group_cols, f->cols);
+    f->n_group_rows = (f->rows + f->group_rows - 1) / f->group_rows;
+    f->n_group_cols = (f->cols + f->group_cols - 1) / f->group_cols;
+    f->scale_group = GS_MIN(f->scale_group, f->n_group_rows);
+}
+
+int gs_part_form_create(const struct gs_part_spec *spec, size_t rows, size_t cols,
+                        const char *transform_in, const char *transform_out, bool factor,
+                        struct gs_part_form *out, struct gs_err *err)
+{
+    struct gs_part_form f = {.rows = rows, .cols = cols, .unit = 1, .factor = factor,
+                             .rule = gs_scale_rule_find(spec->scale_format),
+                             .scale_group = spec->scale_group ? (size_t)spec->scale_group : 1,
+                             .scale_bits = (unsigned)spec->scale_bits,
+                             .in = gs_transform_find(transform_in),
+                             .out = gs_transform_find(transform_out)};
+    int rc = gs_codebook_create(spec->codebook, &f.codebook, err);
+
+    strcpy(f.text, spec->codebook);
+    if (!rc && rows && cols)
+        gs_part_scale_find(spec->scale)->shape(rows, cols, (size_t)spec->group, &f.group_rows,
+                                               &f.group_cols);
+    if (!rc && rows && cols)
+        count_groups(&f);
+    if (!rc && !(rc = check_form(&f, err)))
+        rc = place_sections(&f, err);
+    if (rc)
+        gs_part_form_clear(&f);
+    *out = f;
+    return rc;
+}
+
+void gs_part_form_clear(struct gs_part_form *form)
+{
+    gs_codebook_destroy(&form->codebook);
+}
+
+/* ---- bytes -------------------------------------------------------------------------------- */
+
+static uint8_t *put(uint8_t *p, uint64_t v, unsigned bytes)
+{
+    for (unsigned i = 0; i < bytes; i++)
+        p[i] = (uint8_t)(v >> 8 * i);
+    return p + bytes;
+}
+
+static uint8_t *put_text(uint8_t *p, const char *text)
+{
+    size_t n = strlen(text);
+
+    *p++ = (uint8_t)n;
+    memcpy(p, text, n);
+    return p + n;
+}
+
+void gs_part_form_write(const struct gs_part_form *f, uint8_t *blob)
+{
+    uint32_t unit;
+    uint8_t *p = put(blob, GS_PART_MAGIC, 4);
+
+    memcpy(&unit, &f->unit, sizeof unit);
+    p = put(p, GS_PART_VERSION, 2);
+    p = put(p, f->factor ? GS_PART_FLAG_FACTOR : 0, 2);
+    p = put(p, f->rows, 4);
+    p = put(p, f->cols, 4);
+    p = put(p, f->group_rows, 4);
+    p = put(p, f->group_cols, 4);
+    p = put(p, f->scale_group, 4);
+    p = put(p, f->scale_bits, 1);
+    p = put(p, unit, 4);
+    p = put(p, f->seed, 8);
+    p = put(p, f->stream_in, 4);
+    p = put(p, f->stream_out, 4);
+    p = put_text(p, f->text);
+    p = put_text(p, f->rule->name);
+    p = put_text(p, f->in->name);
+    put_text(p, f->out->name);
+}
+
+static bool read_text(struct gs_cursor *c, char out[GS_PART_TEXT])
+{
+    size_t n = gs_cursor_u8(c);
+    const uint8_t *p = gs_cursor_bytes(c, n);
+
+    if (!p || n >= GS_PART_TEXT || memchr(p, 0, n))
+        return false;
+    memcpy(out, p, n);
+    out[n] = 0;
+    return true;
+}
+
+static int read_kinds(struct gs_cursor *c, struct gs_part_form *f, struct gs_err *err)
+{
+    char text[GS_PART_TEXT];
+
+    if (!read_text(c, f->text))
+        return gs_fail(err, GS_E_FORMAT, "the name of the codebook is cut or too long");
+    int rc = gs_codebook_create(f->text, &f->codebook, err);
+    if (rc)
+        return rc;
+    f->rule = read_text(c, text) ? gs_scale_rule_find(text) : NULL;
+    f->in = read_text(c, text) ? gs_transform_find(text) : NULL;
+    f->out = read_text(c, text) ? gs_transform_find(text) : NULL;
+    if (!f->rule || !f->in || !f->out)
+        return gs_fail(err, GS_E_UNSUPPORTED, "a scale format or transform of an unknown kind");
+    if (f->out->needs_fit || (f->in->needs_fit && !f->factor) ||
+        (f->factor && !f->in->apply_f32))
+        return gs_fail(err, GS_E_FORMAT, "its transform has no factors, or too many");
+    return GS_OK;
+}
+
+int gs_part_form_read(const uint8_t *blob, uint64_t bytes, struct gs_part_form *out,
+                      struct gs_err *err)
+{
+    struct gs_cursor c = gs_cursor_make(blob, bytes);
+    struct gs_part_form f = {.rows = 0};
+    uint32_t magic = gs_cursor_u32(&c);
+    uint16_t version = gs_cursor_u16(&c), flags = gs_cursor_u16(&c);
+
+    *out = f;
+    f.rows = gs_cursor_u32(&c);
+    f.cols = gs_cursor_u32(&c);
+    f.group_rows = gs_cursor_u32(&c);
+    f.group_cols = gs_cursor_u32(&c);
+    f.scale_group = gs_cursor_u32(&c);
+    f.scale_bits = gs_cursor_u8(&c);
+    uint32_t unit = gs_cursor_u32(&c);
+    memcpy(&f.unit, &unit, sizeof unit);
+    f.seed = gs_cursor_u64(&c);
+    f.stream_in = gs_cursor_u32(&c);
+    f.stream_out = gs_cursor_u32(&c);
+    f.factor = flags & GS_PART_FLAG_FACTOR;
+    if (c.failed || magic != GS_PART_MAGIC)
+        return gs_fail(err, GS_E_FORMAT, "is no matrix of parts");
+    if (version != GS_PART_VERSION || flags > GS_PART_FLAG_FACTOR)
+        return gs_fail(err, GS_E_UNSUPPORTED, "version %u of a matrix of parts, known is %d",
+                       version, GS_PART_VERSION);
+    if (!f.rows || !f.cols || f.rows > GS_PART_DIM_MAX || f.cols > GS_PART_DIM_MAX ||
+        !f.group_rows || !f.group_cols || !f.scale_group || f.scale_bits > 16 ||
+        (f.scale_group > 1 && !f.scale_bits) || !(f.unit > 0) || !isfinite(f.unit))
+        return gs_fail(err, GS_E_FORMAT, "a shape or unit that cannot be");
+    int rc = read_kinds(&c, &f, err);
+    if (!rc)
+        count_groups(&f);
+    if (!rc && !(rc = check_form(&f, err)) && !(rc = place_sections(&f, err)) &&
+        f.bytes != bytes)
+        rc = gs_fail(err, GS_E_FORMAT, "%" PRIu64 " bytes, expected %" PRIu64, bytes, f.bytes);
+    if (rc)
+        gs_part_form_clear(&f);
+    else
+        *out = f;
+    return rc;
+}

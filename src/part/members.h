@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ * What the files of src/part share. Private to it. */
+#ifndef GS_PART_MEMBERS_H
+#define GS_PART_MEMBERS_H
+
+#include "core/cursor.h"
+#include "part/part.h"
+
+#define GS_PART_MAGIC 0x54505347u /* "GSPT" */
+#define GS_PART_VERSION 1
+#define GS_PART_FLAG_FACTOR 1u
+#define GS_PART_DIM_MAX (UINT64_C(1) << 31)
+
+/* A granularity of scales: the rectangle that shares a group's numbers. */
+struct gs_part_scale {
+    const char *name;
+    bool needs_size; /* the key `group` */
+    void (*shape)(size_t rows, size_t cols, size_t size, size_t *group_rows,
+                  size_t *group_cols);
+};
+
+const struct gs_part_scale *gs_part_scale_find(const char *name);
+
+/* The layout of a blob: what its header says, and what follows from that. */
+struct gs_part_form {
+    size_t rows, cols;
+    float unit;
+    struct gs_codebook *codebook;
+    char text[GS_PART_TEXT];
+    const struct gs_scale_rule *rule;
+    size_t group_rows, group_cols;     /* of one group */
+    size_t n_group_rows, n_group_cols; /* groups */
+    size_t scale_group;                /* group rows that share a range; 1: one level */
+    unsigned scale_bits;               /* 0: one level */
+    const struct gs_transform_kind *in, *out;
+    bool factor;
+    uint64_t seed;
+    uint32_t stream_in, stream_out;
+    /* Where sections begin, and the whole; all bytes. */
+    uint64_t shared_at, groups_at, codes_at, factor_at, bytes;
+    uint64_t row_bytes;                /* of a row's codes */
+};
+
+int gs_part_form_create(const struct gs_part_spec *spec, size_t rows, size_t cols,
+                        const char *transform_in, const char *transform_out, bool factor,
+                        struct gs_part_form *out, struct gs_err *err) GS_MUST_USE;
+int gs_part_form_read(const uint8_t *blob, uint64_t bytes, struct gs_part_form *out,
+                      struct gs_err *err) GS_MUST_USE;
+void gs_part_form_write(const struct gs_part_form *form, uint8_t *blob);
+void gs_part_form_clear(struct gs_part_form *form);
+
+/* What scales of the second level lie in: low + step · q. */
+struct gs_part_range {
+    float low, step;
+};
+
+/* The numbers of all groups of a matrix, row by row of groups. */
+struct gs_part_groups {
+    struct gs_group *list; /* (n_group_rows, n_group_cols) */
+    float *tables;         /* table_floats for each; NULL where there are none */
+    struct gs_part_range *ranges; /* two levels: of scales and of zeros, for each column of
+                                     each scale_group group rows; else NULL */
+};
+
+int gs_part_groups_create(const struct gs_part_form *form, struct gs_part_groups *out,
+                          struct gs_err *err) GS_MUST_USE;
+void gs_part_groups_clear(struct gs_part_groups *groups);
+
+/* Bits of all group numbers; false if there are too many. */
+bool gs_part_groups_bits(const struct gs_part_form *form, uint64_t *bits);
+void gs_part_groups_write(const struct gs_part_form *form, const struct gs_part_groups *groups,
+                          uint8_t *dst);
+int gs_part_groups_read(const struct gs_part_form *form, const uint8_t *src,
+                        struct gs_part_groups *groups, struct gs_err *err) GS_MUST_USE;
+
+static inline const struct gs_group *gs_part_group_of(const struct gs_part_form *form,
+                                                      const struct gs_part_groups *groups,
+                                                      size_t row, size_t col)
+{
+    return &groups->list[row / form->group_rows * form->n_group_cols + col / form->group_cols];
+}
+
+/* What rounders work on. */
+struct gs_part_work {
+    const struct gs_part_spec *spec;
+    const struct gs_part_form *form;
+    const struct gs_part_input *input;
+    const float *w;      /* (rows, cols) what is to be met, over unit */
+    const float *h;      /* (cols) importances in fits, or NULL */
+    const float *h_all;  /* (rows, cols) */
+    struct gs_part_groups groups;
+    bool dynamic;        /* groups are fitted while rounding */
+    size_t chunk;        /* rows that are rounded together */
+    size_t fit_floats;   /* scratch of gs_part_fit */
+    float *y;            /* (rows, cols) out: the values */
+};
+
+/* Fits group (group_row, group_col) to x, its upper left weight, rows `stride` apart. */
+void gs_part_fit(const struct gs_part_work *work, size_t group_row, size_t group_col,
+                 const float *x, size_t stride, float *scratch);
+/* To be called when all groups of column group_col that share ranges with group rows
+ * [first, end) are fitted: first is a multiple of scale_group, end as well or the last. */
+void gs_part_settle(const struct gs_part_work *work, size_t first, size_t end,
+                    size_t group_col);
+
+/* Rows [row, row + rows) of what is rounded: the whole of their codes (rows, cols / dim). */
+struct gs_part_rows {
+    const struct gs_part_work *work;
+    size_t row, rows;
+    uint64_t *codes;
+    void *scratch;
+};
+
+struct gs_part_rounder {
+    const char *name, *paper;
+    bool uses_h;    /* all of H */
+    bool feeds;     /* the factor of H; in an order, with dynamic groups */
+    /* Bytes of scratch for so many rows (work->chunk), a multiple of 64. */
+    size_t (*scratch)(const struct gs_part_work *work);
+    /* Finds codes, y and, where dynamic, the groups. */
+    void (*run)(const struct gs_part_rows *rows);
+};
+
+const struct gs_part_rounder *gs_part_rounder_find(const char *name);
+const struct gs_part_rounder *gs_part_rounder_at(size_t index);
+
+extern const struct gs_part_rounder gs_part_rounder_nearest;
+extern const struct gs_part_rounder gs_part_rounder_gptq;
+extern const struct gs_part_rounder gs_part_rounder_ldlq;
+
+/* tr(E H Eᵀ) of e (rows, cols). */
+int gs_part_loss(const struct gs_part_input *input, struct gs_team *team, const float *e,
+                 size_t rows, double *out, struct gs_err *err) GS_MUST_USE;
+
+#endif

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT
+ * The lists of granularities, importances and rounders; what a spec may say. */
+#include "part/part.h"
+
+#include <string.h>
+
+#include "core/name.h"
+#include "part/members.h"
+
+/* ---- granularities ------------------------------------------------------------------------ */
+
+static void shape_tensor(size_t rows, size_t cols, size_t size GS_UNUSED, size_t *group_rows,
+                         size_t *group_cols)
+{
+    *group_rows = rows;
+    *group_cols = cols;
+}
+
+static void shape_row(size_t rows GS_UNUSED, size_t cols, size_t size GS_UNUSED,
+                      size_t *group_rows, size_t *group_cols)
+{
+    *group_rows = 1;
+    *group_cols = cols;
+}
+
+/* An input channel, in pieces of `size` output channels. */
+static void shape_column(size_t rows, size_t cols GS_UNUSED, size_t size, size_t *group_rows,
+                         size_t *group_cols)
+{
+    *group_rows = size ? size : rows;
+    *group_cols = 1;
+}
+
+static void shape_group(size_t rows GS_UNUSED, size_t cols GS_UNUSED, size_t size,
+                        size_t *group_rows, size_t *group_cols)
+{
+    *group_rows = 1;
+    *group_cols = size;
+}
+
+static void shape_block(size_t rows GS_UNUSED, size_t cols GS_UNUSED, size_t size,
+                        size_t *group_rows, size_t *group_cols)
+{
+    *group_rows = size;
+    *group_cols = size;
+}
+
+static const struct gs_part_scale scales[] = {
+    {"tensor", false, shape_tensor}, {"row", false, shape_row},
+    {"column", false, shape_column}, {"group", true, shape_group},
+    {"block", true, shape_block},
+};
+
+const struct gs_part_scale *gs_part_scale_find(const char *name)
+{
+    for (size_t i = 0; i < GS_COUNT(scales); i++)
+        if (!strcmp(scales[i].name, name))
+            return &scales[i];
+    return NULL;
+}
+
+/* ---- rounders ----------------------------------------------------------------------------- */
+
+static const struct gs_part_rounder *const rounders[] = {
+    &gs_part_rounder_nearest,
+    &gs_part_rounder_gptq,
+    &gs_part_rounder_ldlq,
+};
+
+const struct gs_part_rounder *gs_part_rounder_at(size_t index)
+{
+    return index < GS_COUNT(rounders) ? rounders[index] : NULL;
+}
+
+const struct gs_part_rounder *gs_part_rounder_find(const char *name)
+{
+    for (size_t i = 0; i < GS_COUNT(rounders); i++)
+        if (!strcmp(rounders[i]->name, name))
+            return rounders[i];
+    return NULL;
+}
+
+/* ---- names -------------------------------------------------------------------------------- */
+
+static const char *const importances[] = {"none", "hessian", "fisher"};
+
+const char *gs_part_scale_name(size_t index)
+{
+    return index < GS_COUNT(scales) ? scales[index].name : NULL;
+}
+
+const char *gs_part_rounder_name(size_t index)
+{
+    return index < GS_COUNT(rounders) ? rounders[index]->name : NULL;
+}
+
+const char *gs_part_importance_name(size_t index)
+{
+    return index < GS_COUNT(importances) ? importances[index] : NULL;
+}
+
+const char *gs_part_format_name(size_t index)
+{
+    const struct gs_scale_rule *rule = gs_scale_rule_at(index);
+
+    return rule ? rule->name : NULL;
+}
+
+/* ---- the spec ----------------------------------------------------------------------------- */
+
+void gs_part_default(struct gs_part_spec *spec)
+{
+    *spec = (struct gs_part_spec){.scale = "row", .scale_format = "f16", .importance = "none",
+                                  .damping = 0.01};
+}
+
+bool gs_part_needs_h(const struct gs_part_spec *spec)
+{
+    const struct gs_part_rounder *rounder = gs_part_rounder_find(spec->rounder);
+
+    return (rounder && rounder->uses_h) || !strcmp(spec->importance, "hessian");
+}
+
+static int check_scales(const struct gs_part_spec *s, struct gs_err *err)
+{
+    const struct gs_part_scale *scale = gs_part_scale_find(s->scale);
+
+    if (scale->needs_size && !s->group)
+        return gs_fail(err, GS_E_ARG, "scale = %s needs a size: group = 128", s->scale);
+    if (!scale->needs_size && s->group && strcmp(s->scale, "column"))
+        return gs_fail(err, GS_E_ARG, "scale = %s goes without group", s->scale);
+    if (!s->scale_bits != !s->scale_group)
+        return gs_fail(err, GS_E_ARG, "scale_bits and scale_group go together");
+    if (s->scale_bits && s->scale_bits >= gs_scale_rule_find(s->scale_format)->bits)
+        return gs_fail(err, GS_E_ARG, "scale_bits = %d is no less than scale_format %s has",
+                       (int)s->scale_bits, s->scale_format);
+    return GS_OK;
+}
+
+static int check_rounder(const struct gs_part_spec *s, const struct gs_codebook *codebook,
+                         struct gs_err *err)
+{
+    const struct gs_part_rounder *rounder = gs_part_rounder_find(s->rounder);
+
+    if (!rounder)
+        return gs_fail(err, GS_E_ARG, "rounder = %s does not go with a codebook", s->rounder);
+    if (rounder->feeds && GS_LDL_BLOCK % codebook->dim)
+        return gs_fail(err, GS_E_ARG, "rounder = %s: codes of %u weights do not divide %d",
+                       s->rounder, codebook->dim, (int)GS_LDL_BLOCK);
+    if (s->act_order && !rounder->feeds)
+        return gs_fail(err, GS_E_ARG, "act_order = yes: rounder %s has no order", s->rounder);
+    if (s->act_order && !s->static_groups && strcmp(s->scale, "row") &&
+        strcmp(s->scale, "tensor"))
+        return gs_fail(err, GS_E_ARG, "act_order = yes visits groups out of order: "
+                       "static_groups = yes");
+    if (!strcmp(s->importance, "fisher"))
+        return gs_fail(err, GS_E_UNSUPPORTED, "importance = fisher needs gradients, which "
+                       "quantize does not gather: take hessian");
+    return GS_OK;
+}
+
+int gs_part_check(const struct gs_part_spec *s, struct gs_err *err)
+{
+    struct gs_codebook *codebook = NULL;
+    int rc = gs_codebook_create(s->codebook, &codebook, err);
+
+    if (!rc && !(rc = check_scales(s, err)))
+        rc = check_rounder(s, codebook, err);
+    gs_codebook_destroy(&codebook);
+    return rc;
+}
+
+int gs_part_bytes(const struct gs_part_spec *spec, size_t rows, size_t cols,
+                  const char *transform_in, const char *transform_out, bool factor,
+                  uint64_t *bytes, uint64_t *header, struct gs_err *err)
+{
+    struct gs_part_form form;
+    int rc = gs_part_form_create(spec, rows, cols, transform_in, transform_out, factor, &form,
+                                 err);
+
+    *bytes = form.bytes;
+    if (header)
+        *header = form.shared_at;
+    gs_part_form_clear(&form);
+    return rc;
+}

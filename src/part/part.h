@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ * One matrix made of parts, as a recipe names them, and the bytes that it becomes.
+ *
+ *     W ≈ T_out⁻¹ · unit · ( codebook[codes] in groups  +  …  ) · T_in
+ *
+ *     W (rows, cols), H ──gs_part_round──▶ blob ──gs_part_decode──▶ Ŵ (rows, cols), every bit
+ *
+ * A group of weights shares the numbers of codebook/codebook.h. Groups are rectangles of
+ * `group_rows` × `group_cols`; at the right and lower edge they are cut:
+ *
+ *     scale =    tensor        row         column          group          block
+ *              rows × cols   1 × cols    group × 1       1 × group    group × group
+ *
+ * The blob, little-endian, each section from a whole byte on:
+ *
+ *   header    magic "GSPT", u16 version, u16 flags, u32 rows, cols, group_rows, group_cols,
+ *             scale_group, u8 scale_bits, f32 unit, u64 seed, u32 stream_in, stream_out,
+ *             then texts (u8 length, bytes): codebook, scale rule, kinds of T_in and T_out
+ *   shared    what the codebook learned for the whole matrix
+ *   groups    bits, see groups.c
+ *   codes     a row after the other, each from a whole byte on
+ *   factor    f16 (cols): the diagonal of T_in, if flag 1 is set; else signs from seed, stream
+ *
+ * Bits of a matrix are 8 times the bytes after the header: nothing is left out, and a plan
+ * knows them before any weight is rounded. */
+#ifndef GS_PART_PART_H
+#define GS_PART_PART_H
+
+#include "codebook/codebook.h"
+#include "linalg/factor.h"
+#include "transform/transform.h"
+
+#define GS_PART_NAME 24
+#define GS_PART_TEXT 96
+
+/* What a recipe says of it; text fields are names of list members. */
+struct gs_part_spec {
+    char codebook[GS_PART_TEXT];   /* "uniform:bits=4"; "": no matrix of parts */
+    char scale[GS_PART_NAME];      /* "row", "group" … */
+    uint64_t group;                /* weights along the group; 0: as far as it goes */
+    char scale_format[GS_PART_NAME];
+    uint64_t scale_group, scale_bits; /* two levels: so many neighbouring groups share a range
+                                         in which each scale has so many bits; 0: one level */
+    char importance[GS_PART_NAME]; /* of weights in fits: "none", "hessian", "fisher" */
+    char rounder[GS_PART_NAME];
+    bool act_order;                /* feedback in the order of H's diagonal, largest first */
+    bool static_groups;            /* fitted to W, not to what feedback made of it */
+    double damping;                /* added to H's diagonal, over its mean */
+    uint64_t sweeps;               /* of coordinate descent, or rounds of alternation */
+};
+
+void gs_part_default(struct gs_part_spec *spec);
+
+/* Names and combinations; the message names key, rule and nearest name. */
+int gs_part_check(const struct gs_part_spec *spec, struct gs_err *err) GS_MUST_USE;
+
+/* Does the spec ask for more than W: second moments H, or at least their diagonal? */
+bool gs_part_needs_h(const struct gs_part_spec *spec);
+
+/* Names of what the text fields may say; NULL past the end. */
+const char *gs_part_scale_name(size_t index);
+const char *gs_part_rounder_name(size_t index);
+const char *gs_part_importance_name(size_t index);
+const char *gs_part_format_name(size_t index);
+
+/* Bytes of the blob; `factor`: T_in has a diagonal of its own. `header` may be NULL. Fails
+ * where the shape does not go with the codebook. */
+int gs_part_bytes(const struct gs_part_spec *spec, size_t rows, size_t cols,
+                  const char *transform_in, const char *transform_out, bool factor,
+                  uint64_t *bytes, uint64_t *header, struct gs_err *err) GS_MUST_USE;
+
+/* What all matrices that read one input share: H in the basis of T_in, and its factor. */
+struct gs_part_input {
+    size_t n, block;     /* weights a code */
+    const double *h;     /* (n, n) both triangles; NULL: diagonal only */
+    double *diagonal;    /* (n) of H; ones where nothing is known */
+    float *h32;          /* (n, n) or NULL */
+    uint32_t *order;     /* (n) column at each position of the factor; NULL: natural */
+    struct gs_ldl ldl;   /* of H in that order; n = 0: no rounder needs it */
+};
+
+/* h (n, n) is used as scratch and restored; it must live as long as the input. h NULL: H is
+ * `diagonal`, or the identity where that is NULL too. */
+int gs_part_input_create(const struct gs_part_spec *spec, struct gs_team *team, size_t n,
+                         double *h, const double *diagonal, struct gs_part_input *out,
+                         struct gs_err *err) GS_MUST_USE;
+void gs_part_input_clear(struct gs_part_input *input);
+
+struct gs_part_job {
+    const struct gs_part_spec *spec;
+    const struct gs_part_input *input;
+    const struct gs_transform *in, *out; /* NULL: none */
+    bool factor;                 /* T_in has a diagonal that does not follow from the seed */
+    uint64_t seed;
+    uint32_t stream_in, stream_out;
+    size_t rows, cols;
+    float *w;                    /* (rows, cols) in: W, finite; out: scratch */
+    const float *fisher;         /* (rows, cols) squared gradients, or NULL */
+    struct gs_team *team;
+};
+
+struct gs_part_result {
+    double loss, energy; /* tr(E H Eᵀ), tr(W H Wᵀ), without damping */
+    uint64_t bits;       /* of the blob without its header */
+};
+
+/* blob: gs_part_bytes of the spec. */
+int gs_part_round(const struct gs_part_job *job, uint8_t *blob, struct gs_part_result *out,
+                  struct gs_err *err) GS_MUST_USE;
+
+/* What the header of a blob says; text is copied. */
+struct gs_part_facts {
+    size_t rows, cols;
+    char codebook[GS_PART_TEXT];
+    uint64_t bits;
+};
+
+int gs_part_read_facts(const uint8_t *blob, uint64_t bytes, struct gs_part_facts *out,
+                       struct gs_err *err) GS_MUST_USE;
+
+/* Ŵ (rows, cols) in the basis of W; the same bits for any team. Any bytes give an error or
+ * finite weights. */
+int gs_part_decode(const uint8_t *blob, uint64_t bytes, struct gs_team *team, float *w,
+                   struct gs_err *err) GS_MUST_USE;
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT
+ * One matrix from weights to a blob: transform, unit, tables, groups, codes.
+ *
+ *   W ──T_out · T_in⁻¹──▶ ∕ unit ──learn, fit──▶ groups ──rounder, chunks of rows──▶ codes
+ *
+ * The unit is a power of two that brings the largest weight near the largest power of two that
+ * the scale rule stores, so that short formats such as e4m3 use their whole range. */
+#include <math.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/half.h"
+#include "linalg/mul.h"
+#include "part/members.h"
+
+#define CHUNK 64u
+#define UNIT_EXPONENT 15
+
+struct rounding {
+    struct gs_part_work work;
+    const struct gs_part_rounder *rounder;
+    struct gs_team *team;
+    uint8_t *blob, *scratch;
+    size_t worker_bytes, rounder_bytes;
+    float *h;
+};
+
+/* ---- preparing ---------------------------------------------------------------------------- */
+
+static int change_basis(const struct gs_part_job *job, struct gs_err *err)
+{
+    int rc = GS_OK;
+
+    if (job->in)
+        rc = gs_transform_rows(job->in, GS_TRANSFORM_DUAL, job->team, job->w, job->rows,
+                               job->cols, err);
+    if (!rc && job->out)
+        rc = gs_transform_columns(job->out, GS_TRANSFORM_FORWARD, job->team, job->w, job->cols,
+                                  job->cols, err);
+    return rc;
+}
+
+static float choose_unit(const struct gs_scale_rule *rule, const float *w, size_t n)
+{
+    int top = UNIT_EXPONENT, exponent;
+    float largest = 0;
+
+    for (size_t i = 0; i < n; i++)
+        largest = GS_MAX(largest, fabsf(w[i]));
+    while (top > 0 && rule->round(ldexpf(1, top)) != ldexpf(1, top))
+        top--;
+    if (!(largest > 0))
+        return 1;
+    frexpf(largest, &exponent);
+    return ldexpf(1, GS_MAX(exponent - top, -126));
+}
+
+/* Importances for fits and learning. */
+static int make_importances(struct rounding *r, const struct gs_part_job *job,
+                            struct gs_err *err)
+{
+    if (!strcmp(job->spec->importance, "fisher"))
+        r->work.h_all = job->fisher;
+    if (strcmp(job->spec->importance, "hessian"))
+        return GS_OK;
+    r->h = gs_alloc(job->cols, sizeof *r->h);
+    if (!r->h)
+        return gs_fail_nomem(err, "rounding");
+    for (size_t i = 0; i < job->cols; i++)
+        r->h[i] = (float)job->input->diagonal[i];
+    r->work.h = r->h;
+    return GS_OK;
+}
+
+static int learn(struct rounding *r, const struct gs_part_job *job, struct gs_err *err)
+{
+    const struct gs_part_form *f = r->work.form;
+    const struct gs_codebook_data data = {.w = job->w, .rows = job->rows, .cols = job->cols,
+                                          .stride = job->cols, .h = r->work.h,
+                                          .h_all = r->work.h_all, .seed = job->seed,
+                                          .team = job->team};
+
+    return gs_codebook_learn(f->codebook, &data, err);
+}
+
+/* Rows that are rounded together: whole groups where these are fitted on the way, and few
+ * enough that every worker gets several. */
+static void choose_chunk(struct rounding *r)
+{
+    const struct gs_part_form *f = r->work.form;
+    size_t unit = r->work.dynamic ? f->group_rows * f->scale_group : 1;
+    size_t share = f->rows / (4 * (size_t)gs_team_size(r->team)) + 1;
+
+    share = GS_MIN(GS_MAX(share, 16), CHUNK);
+    r->work.chunk = GS_MIN(GS_MAX(share / unit, 1) * unit, f->rows);
+}
+
+/* ---- groups and codes --------------------------------------------------------------------- */
+
+/* Group rows that share ranges, [begin, end) of them. */
+static void fit_run(void *ctx, size_t begin, size_t end, int worker)
+{
+    const struct rounding *r = ctx;
+    const struct gs_part_form *f = r->work.form;
+    float *scratch = (float *)(void *)(r->scratch + (size_t)worker * r->worker_bytes);
+
+    for (size_t s = begin; s < end; s++) {
+        size_t first = s * f->scale_group, last = GS_MIN(first + f->scale_group, f->n_group_rows);
+        for (size_t col = 0; col < f->n_group_cols; col++) {
+            for (size_t g = first; g < last; g++)
+                gs_part_fit(&r->work, g, col, r->work.w + g * f->group_rows * f->cols +
+                            col * f->group_cols, f->cols, scratch);
+            gs_part_settle(&r->work, first, last, col);
+        }
+    }
+}
+
+static void round_run(void *ctx, size_t begin, size_t end, int worker)
+{
+    const struct rounding *r = ctx;
+    const struct gs_part_form *f = r->work.form;
+    uint8_t *scratch = r->scratch + (size_t)worker * r->worker_bytes;
+
+    for (size_t c = begin; c < end; c++) {
+        size_t row = c * r->work.chunk;
+        struct gs_part_rows rows = {.work = &r->work, .row = row, .scratch = scratch,
+                                    .rows = GS_MIN(r->work.chunk, f->rows - row),
+                                    .codes = (uint64_t *)(void *)(scratch + r->rounder_bytes)};
+        r->rounder->run(&rows);
+        for (size_t i = 0; i < rows.rows; i++)
+            gs_codebook_pack(f->codebook, rows.codes + i * f->cols / f->codebook->dim, f->cols,
+                             r->blob + f->codes_at + (row + i) * f->row_bytes);
+    }
+}
+
+static int round_all(struct rounding *r, struct gs_err *err)
+{
+    const struct gs_part_form *f = r->work.form;
+    size_t groups = (f->n_group_rows + f->scale_group - 1) / f->scale_group;
+    bool weighs = r->work.h || r->work.h_all;
+
+    r->work.fit_floats = f->group_rows * f->group_cols * (weighs ? 2 : 1);
+    choose_chunk(r);
+    r->rounder_bytes = r->rounder->scratch(&r->work);
+    r->worker_bytes = r->rounder_bytes + (r->work.chunk * f->cols / f->codebook->dim + 8) / 8 * 64;
+    r->worker_bytes = GS_MAX(r->worker_bytes, (r->work.fit_floats * sizeof(float) + 63) / 64 * 64);
+    r->scratch = gs_work_create(r->team, r->worker_bytes);
+    if (!r->scratch)
+        return gs_fail_nomem(err, "rounding");
+    if (!r->work.dynamic)
+        gs_team_run(r->team, groups, 1, fit_run, r);
+    gs_team_run(r->team, (f->rows + r->work.chunk - 1) / r->work.chunk, 1, round_run, r);
+    gs_part_groups_write(f, &r->work.groups, r->blob + f->groups_at);
+    return GS_OK;
+}
+
+/* ---- the whole ---------------------------------------------------------------------------- */
+
+static void put_factor(const struct gs_part_form *f, const struct gs_transform *in,
+                       uint8_t *blob)
+{
+    uint8_t *p = blob + f->factor_at;
+
+    for (size_t i = 0; f->factor && i < f->cols; i++, p += 2) {
+        uint16_t v = gs_f32_to_f16(gs_transform_factor(in)[i]);
+        p[0] = (uint8_t)v;
+        p[1] = (uint8_t)(v >> 8);
+    }
+}
+
+/* Energy of w, then w becomes W − Ŵ and its loss is taken. */
+static int measure(const struct rounding *r, const struct gs_part_job *job,
+                   struct gs_part_result *out, struct gs_err *err)
+{
+    const struct gs_part_form *f = r->work.form;
+    double unit2 = (double)f->unit * (double)f->unit;
+    int rc = gs_part_loss(job->input, job->team, job->w, job->rows, &out->energy, err);
+
+    for (size_t i = 0; !rc && i < job->rows * job->cols; i++)
+        job->w[i] -= r->work.y[i];
+    if (!rc)
+        rc = gs_part_loss(job->input, job->team, job->w, job->rows, &out->loss, err);
+    out->energy *= unit2;
+    out->loss *= unit2;
+    out->bits = 8 * (f->bytes - f->shared_at);
+    return rc;
+}
+
+static const char *kind_name(const struct gs_transform *t)
+{
+    return t ? gs_transform_kind_of(t)->name : "none";
+}
+
+int gs_part_round(const struct gs_part_job *job, uint8_t *blob, struct gs_part_result *out,
+                  struct gs_err *err)
+{
+    struct gs_part_form form;
+    struct rounding r = {.work = {.spec = job->spec, .form = &form, .input = job->input,
+                                  .w = job->w},
+                         .rounder = gs_part_rounder_find(job->spec->rounder),
+                         .team = job->team, .blob = blob};
+    size_t n = job->rows * job->cols;
+    int rc = gs_part_form_create(job->spec, job->rows, job->cols, kind_name(job->in),
+                                 kind_name(job->out), job->factor, &form, err);
+
+    if (rc || (rc = change_basis(job, err)))
+        goto out;
+    form.unit = choose_unit(form.rule, job->w, n);
+    form.seed = job->seed;
+    form.stream_in = job->stream_in;
+    form.stream_out = job->stream_out;
+    for (size_t i = 0; i < n; i++)
+        job->w[i] /= form.unit;
+    r.work.y = gs_alloc(n, sizeof *r.work.y);
+    r.work.dynamic = r.rounder->feeds && !job->spec->static_groups &&
+                     form.group_cols < form.cols;
+    if (!r.work.y) {
+        rc = gs_fail_nomem(err, "rounding");
+        goto out;
+    }
+    memset(blob, 0, form.bytes);
+    if ((rc = gs_part_groups_create(&form, &r.work.groups, err)) ||
+        (rc = make_importances(&r, job, err)) || (rc = learn(&r, job, err)) ||
+        (rc = round_all(&r, err)))
+        goto out;
+    gs_part_form_write(&form, blob);
+    gs_codebook_write(form.codebook, blob + form.shared_at);
+    put_factor(&form, job->in, blob);
+    rc = measure(&r, job, out, err);
+out:
+    gs_free(&r.work.y);
+    gs_free(&r.h);
+    gs_free(&r.scratch);
+    gs_part_groups_clear(&r.work.groups);
+    gs_part_form_clear(&form);
+    return rc;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ * Each code by itself: the nearest point. */
+#include "part/members.h"
+
+static size_t nearest_scratch(const struct gs_part_work *work GS_UNUSED)
+{
+    return 0;
+}
+
+static void nearest_run(const struct gs_part_rows *rows)
+{
+    const struct gs_part_work *work = rows->work;
+    const struct gs_part_form *form = work->form;
+    const struct gs_codebook *codebook = form->codebook;
+    size_t dim = codebook->dim;
+
+    for (size_t r = 0; r < rows->rows; r++)
+        for (size_t c = 0; c < form->cols; c += dim) {
+            size_t at = (rows->row + r) * form->cols + c;
+            const struct gs_group *group =
+                gs_part_group_of(form, &work->groups, rows->row + r, c);
+            rows->codes[(r * form->cols + c) / dim] =
+                gs_codebook_nearest(codebook, group, work->w + at, NULL, work->y + at);
+        }
+}
+
+const struct gs_part_rounder gs_part_rounder_nearest = {
+    .name = "nearest",
+    .paper = "",
+    .scratch = nearest_scratch,
+    .run = nearest_run,
+};

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT
+ * Matrices of parts: whatever is rounded is what the blob decodes to, bits are what was
+ * planned, feedback does not lose to nearest, and broken blobs are refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/rng.h"
+#include "part/part.h"
+
+#define ROWS 48
+#define COLS 192
+#define TOKENS 1024
+
+static struct gs_err err;
+static float weights[ROWS * COLS];
+static double moments[COLS * COLS];
+
+/* Heavy-tailed weights; inputs that are alike and of different sizes, as in a network. */
+static int setup(void **state)
+{
+    static float x[TOKENS][COLS];
+    struct gs_rng rng;
+
+    (void)state;
+    gs_rng_init(&rng, 7, 0);
+    for (size_t i = 0; i < ROWS * COLS; i++) {
+        double g = gs_rng_normal(&rng);
+        weights[i] = (float)(0.02 * g * (1 + 0.3 * g * g));
+    }
+    for (size_t t = 0; t < TOKENS; t++) {
+        double common[4], last = 0;
+        for (int k = 0; k < 4; k++)
+            common[k] = gs_rng_normal(&rng);
+        for (size_t i = 0; i < COLS; i++) {
+            last = 0.7 * last + gs_rng_normal(&rng);
+            x[t][i] = (float)((last + 2 * common[i % 4]) * (i % 29 ? 1 : 6));
+        }
+    }
+    for (size_t i = 0; i < COLS; i++)
+        for (size_t j = 0; j < COLS; j++) {
+            double sum = 0;
+            for (size_t t = 0; t < TOKENS; t++)
+                sum += (double)x[t][i] * (double)x[t][j];
+            moments[i * COLS + j] = sum / TOKENS;
+        }
+    return 0;
+}
+
+static struct gs_part_spec make_spec(const char *codebook, const char *scale, unsigned group,
+                                     const char *rounder)
+{
+    struct gs_part_spec spec;
+
+    gs_part_default(&spec);
+    snprintf(spec.codebook, sizeof spec.codebook, "%s", codebook);
+    snprintf(spec.scale, sizeof spec.scale, "%s", scale);
+    snprintf(spec.rounder, sizeof spec.rounder, "%s", rounder);
+    spec.group = group;
+    return spec;
+}
+
+struct rounded {
+    uint8_t *blob;
+    uint64_t bytes, header;
+    struct gs_part_result result;
+    float y[ROWS * COLS]; /* decoded */
+};
+
+static void free_rounded(struct rounded *r)
+{
+    gs_free(&r->blob);
+}
+
+static void round_with(const struct gs_part_spec *spec, struct gs_team *team,
+                       struct rounded *out)
+{
+    static float w[ROWS * COLS];
+    struct gs_part_input input;
+
+    err = (struct gs_err){0};
+    memcpy(w, weights, sizeof w);
+    if (gs_part_check(spec, &err) ||
+        gs_part_bytes(spec, ROWS, COLS, "none", "none", false, &out->bytes, &out->header, &err) ||
+        gs_part_input_create(spec, team, COLS, moments, NULL, &input, &err))
+        fail_msg("%s", err.msg);
+    const struct gs_part_job job = {.spec = spec, .input = &input, .rows = ROWS, .cols = COLS,
+                                    .w = w, .team = team, .seed = 5};
+    out->blob = gs_alloc(out->bytes, 1);
+    if (gs_part_round(&job, out->blob, &out->result, &err) ||
+        gs_part_decode(out->blob, out->bytes, team, out->y, &err))
+        fail_msg("%s %s %s: %s", spec->codebook, spec->scale, spec->rounder, err.msg);
+    gs_part_input_clear(&input);
+}
+
+/* tr(E H Eᵀ) of the decoded matrix, the plain way. */
+static double plain_loss(const struct rounded *r)
+{
+    double sum = 0;
+
+    for (size_t row = 0; row < ROWS; row++)
+        for (size_t i = 0; i < COLS; i++)
+            for (size_t j = 0; j < COLS; j++)
+                sum += ((double)weights[row * COLS + i] - (double)r->y[row * COLS + i]) *
+                       moments[i * COLS + j] *
+                       ((double)weights[row * COLS + j] - (double)r->y[row * COLS + j]);
+    return sum;
+}
+
+static const struct {
+    const char *scale;
+    unsigned group;
+} shapes[] = {{"tensor", 0}, {"row", 0}, {"column", 0}, {"column", 16}, {"group", 32},
+              {"group", 50}, {"block", 16}};
+
+/* The loss that rounding tells is that of the decoded weights: so decoding gives exactly what
+ * the rounder saw. */
+static void test_blob_decodes_to_what_was_rounded(void **state)
+{
+    struct rounded r;
+
+    (void)state;
+    for (size_t s = 0; s < GS_COUNT(shapes); s++)
+        for (size_t k = 0; gs_part_rounder_name(k); k++) {
+            struct gs_part_spec spec = make_spec("uniform:bits=3", shapes[s].scale,
+                                                 shapes[s].group, gs_part_rounder_name(k));
+            round_with(&spec, NULL, &r);
+            double plain = plain_loss(&r);
+            if (fabs(plain - r.result.loss) > 1e-6 * plain)
+                fail_msg("%s %u %s: loss %g, decoded %g", shapes[s].scale, shapes[s].group,
+                         spec.rounder, r.result.loss, plain);
+            assert_int_equal(r.result.bits, 8 * (r.bytes - r.header));
+            free_rounded(&r);
+        }
+}
+
+static void test_feedback_never_loses(void **state)
+{
+    struct rounded near, fed;
+
+    (void)state;
+    for (size_t s = 0; s < GS_COUNT(shapes); s++)
+        for (unsigned bits = 2; bits <= 4; bits++) {
+            char text[32];
+            snprintf(text, sizeof text, "uniform:bits=%u", bits);
+            struct gs_part_spec spec = make_spec(text, shapes[s].scale, shapes[s].group,
+                                                 "nearest");
+            round_with(&spec, NULL, &near);
+            strcpy(spec.rounder, "gptq");
+            round_with(&spec, NULL, &fed);
+            if (!(fed.result.loss < near.result.loss))
+                fail_msg("%s %u, %u bits: gptq %g, nearest %g", shapes[s].scale,
+                         shapes[s].group, bits, fed.result.loss, near.result.loss);
+            free_rounded(&near);
+            free_rounded(&fed);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_blob_decodes_to_what_was_rounded),
+        cmocka_unit_test(test_feedback_never_loses),
+    };
+
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
