@@ -56,7 +56,7 @@ endif
 ifeq ($(filter aarch64 arm64,$(ARCH)),)
 SRC := $(filter-out %_neon.c %_neondot.c,$(SRC))
 endif
-OBJ := $(SRC:%.c=$(B)/%.o)
+OBJ := $(SRC:%.c=$(B)/%.o) $(B)/recipe_list.o
 CLI := $(sort $(wildcard cli/*.c))
 CLI_OBJ := $(CLI:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
@@ -93,6 +93,15 @@ $(B)/%.o: %.c
 	@echo "CC $<"
 	@$(CC) $(ALL_CFLAGS) $(ISA) $(if $(filter cli/%,$<),$(CLI_CFLAGS),$(SRC_CFLAGS) -I.) \
 	    -MMD -MP -c $< -o $@
+
+# Recipes by name are part of the library.
+RECIPES := $(sort $(wildcard recipes/*.recipe))
+$(B)/recipe_list.c: tools/recipes.sh $(RECIPES)
+	@mkdir -p $(@D)
+	@sh tools/recipes.sh $(RECIPES) >$@
+$(B)/recipe_list.o: $(B)/recipe_list.c
+	@echo "CC $<"
+	@$(CC) $(ALL_CFLAGS) $(SRC_CFLAGS) -MMD -MP -c $< -o $@
 
 $(B)/libgosset.a: $(OBJ)
 	@echo "AR $@"

@@ -144,7 +144,7 @@ static int run(const struct settings *s)
 
     if (!s->output)
         return usage_error("quantize", "where to? give --output FILE");
-    if (!(s->bpw > 0) && !s->type && !s->size)
+    if (!(s->bpw > 0) && !s->type && !s->size && !s->recipe)
         return usage_error("quantize", "how small? give --bpw BITS, --size BYTES or --type TYPE");
     options.plan_ctx = &copy;
     if (gs_quantize(s->argument[0], s->output, &options, &result, &err))

@@ -9,6 +9,7 @@
 #include "file/store.h"
 #include "model/model.h"
 #include "model/native.h"
+#include "model/part_file.h"
 #include "text/tokenizer.h"
 
 /* The parts of a model that are built on demand, each at most once, behind a const model
@@ -18,6 +19,7 @@ struct gs_model_parts;
 struct gs_model {
     struct gs_store *store;
     struct gs_natives *natives; /* NULL: none, or not to be understood */
+    struct gs_part_file *part_file; /* the same */
     struct gs_model_info info;
     struct gs_model_parts *parts;
     /* The last gs_model_meta, as text. */

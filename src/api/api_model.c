@@ -87,8 +87,11 @@ static int read_info(struct gs_model *model, struct gs_err *err)
     for (size_t i = 0; i < info->n_tensors; i++) {
         const struct gs_tensor *t = gs_store_tensor(model->store, i);
         const struct gs_native_facts *native = gs_natives_facts(model->natives, t);
+        const struct gs_part_facts *part = gs_part_file_facts(model->part_file, t);
         if (native)
             info->parameters += (uint64_t)native->rows * native->cols;
+        else if (part)
+            info->parameters += (uint64_t)part->rows * part->cols;
         else if (!gs_natives_is_side(model->natives, t))
             info->parameters += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
         info->bytes += t->bytes;
@@ -128,6 +131,8 @@ int gs_model_open(const char *path, struct gs_model **out, struct gs_err *err)
     /* A native file that cannot be understood still opens; running it will say why. */
     if (!rc && gs_natives_open(model->store, &model->natives, NULL) == GS_E_NOMEM)
         rc = gs_fail_nomem(err, path);
+    if (!rc && gs_part_file_open(model->store, &model->part_file, NULL) == GS_E_NOMEM)
+        rc = gs_fail_nomem(err, path);
     if (rc || (rc = read_info(model, err))) {
         gs_model_close(&model);
         return rc;
@@ -150,6 +155,7 @@ void gs_model_close(struct gs_model **modelp)
     gs_free(&model->info.name);
     gs_free(&model->meta_value);
     gs_natives_close(&model->natives);
+    gs_part_file_close(&model->part_file);
     gs_store_close(&model->store);
     gs_free(modelp);
 }
@@ -175,6 +181,13 @@ int gs_model_tensor(const struct gs_model *model, size_t index, struct gs_tensor
         out->type = native->grid->name;
         out->shape[0] = native->cols;
         out->shape[1] = native->rows;
+    }
+    const struct gs_part_facts *part = gs_part_file_facts(model->part_file, t);
+    if (part) {
+        out->type = part->codebook;
+        out->n_dims = 2;
+        out->shape[0] = part->cols;
+        out->shape[1] = part->rows;
     }
     return GS_OK;
 }

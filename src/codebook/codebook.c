@@ -18,12 +18,6 @@ static const struct gs_codebook_kind *const kinds[] = {
     &gs_codebook_posit,
     &gs_codebook_ternary,
     &gs_codebook_binary,
-    &gs_codebook_mx,
-    &gs_codebook_bfp,
-    &gs_codebook_minifloat,
-    &gs_codebook_blocklog,
-    &gs_codebook_residual,
-    &gs_codebook_dual,
 };
 
 const struct gs_codebook_kind *gs_codebook_at(size_t index)

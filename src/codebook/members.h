@@ -13,11 +13,5 @@ extern const struct gs_codebook_kind gs_codebook_dynamic;
 extern const struct gs_codebook_kind gs_codebook_posit;
 extern const struct gs_codebook_kind gs_codebook_ternary;
 extern const struct gs_codebook_kind gs_codebook_binary;
-extern const struct gs_codebook_kind gs_codebook_mx;
-extern const struct gs_codebook_kind gs_codebook_bfp;
-extern const struct gs_codebook_kind gs_codebook_minifloat;
-extern const struct gs_codebook_kind gs_codebook_blocklog;
-extern const struct gs_codebook_kind gs_codebook_residual;
-extern const struct gs_codebook_kind gs_codebook_dual;
 
 #endif

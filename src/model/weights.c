@@ -75,16 +75,18 @@ static int check_shape(const struct gs_lm *lm, const struct gs_tensor *t, const 
                        struct gs_err *err)
 {
     const struct gs_native_facts *native = gs_natives_facts(lm->natives, t);
+    const struct gs_part_facts *part = gs_part_file_facts(lm->parts, t);
     uint64_t want[2] = {dim_size(&lm->config, row->in), dim_size(&lm->config, row->out)};
-    const uint64_t logical[2] = {native ? native->cols : 0, native ? native->rows : 0};
-    const uint64_t *dim = native ? logical : t->dim;
-    uint32_t n = row->out == GS_DIM_NONE ? 1 : 2;
+    const uint64_t logical[2] = {native ? native->cols : part ? part->cols : 0,
+                                 native ? native->rows : part ? part->rows : 0};
+    const uint64_t *dim = native || part ? logical : t->dim;
+    uint32_t n = row->out == GS_DIM_NONE ? 1 : 2, n_dims = part ? 2 : t->n_dims;
     char wanted[64], found[96];
 
-    if (t->n_dims == n && dim[0] == want[0] && (n == 1 || dim[1] == want[1]))
+    if (n_dims == n && dim[0] == want[0] && (n == 1 || dim[1] == want[1]))
         return GS_OK;
     shape_text(want, n, wanted, sizeof wanted);
-    shape_text(dim, t->n_dims, found, sizeof found);
+    shape_text(dim, n_dims, found, sizeof found);
     return gs_fail(err, GS_E_FORMAT, "%s: tensor %s: expected shape [%s], found [%s]", t->file,
                    t->name, wanted, found);
 }
@@ -99,6 +101,14 @@ static int bind_matrix(struct gs_lm *lm, const struct gs_tensor *t, struct gs_ma
         *out = (struct gs_matrix){.type = t->type, .rows = native->rows, .cols = native->cols,
                                   .data = native->codes, .native = native};
         return GS_OK;
+    }
+    const struct gs_part_facts *part = gs_part_file_facts(lm->parts, t);
+    if (part) {
+        const float *weights;
+        int failed = gs_part_file_weights(lm->parts, t, &weights, err);
+        *out = (struct gs_matrix){.type = GS_TYPE_F32, .rows = part->rows, .cols = part->cols,
+                                  .row_bytes = part->cols * sizeof *weights, .data = weights};
+        return failed;
     }
     if (!gs_kernels()->decode[t->type])
         return gs_fail(err, GS_E_UNSUPPORTED, "%s: tensor %s: type %s cannot be decoded",
@@ -350,6 +360,8 @@ int gs_lm_open(struct gs_store *store, struct gs_lm **out, struct gs_err *err)
     else if (!(rc = gs_natives_open(store, &lm->natives, err)) && lm->natives)
         rc = gs_natives_load(lm->natives, err);
     if (!rc)
+        rc = gs_part_file_open(store, &lm->parts, err);
+    if (!rc)
         rc = bind_all(lm, err);
 out:
     if (rc)
@@ -365,6 +377,7 @@ void gs_lm_close(struct gs_lm **lmp)
     if (!lm)
         return;
     gs_natives_close(&lm->natives);
+    gs_part_file_close(&lm->parts);
     gs_arena_clear(&lm->vectors);
     gs_free(&lm->blocks);
     gs_free(lmp);

@@ -10,6 +10,7 @@
 #include "core/arena.h"
 #include "model/model.h"
 #include "model/native.h"
+#include "model/part_file.h"
 
 /* W (rows, cols), rows one after another; data NULL = the model has no such matrix. A native
  * one is rows `first` … of what `native` describes; type and row_bytes do not apply. */
@@ -47,6 +48,7 @@ struct gs_lm {
     struct gs_block_weights *blocks; /* n_layer of them */
     struct gs_arena vectors;
     struct gs_natives *natives; /* NULL: none */
+    struct gs_part_file *parts; /* NULL: none */
 };
 
 #endif

@@ -17,7 +17,7 @@
 struct built {
     struct gs_native native;
     uint8_t *payload;
-    float *sides; /* scales (rows), factor (cols) */
+    float *sides; /* scales (rows), factor (cols); of a blob the weights (rows, cols) */
     struct gs_transform *in, *out;
 };
 
@@ -27,6 +27,18 @@ static void built_clear(struct built *b)
     gs_transform_destroy(&b->out);
     gs_free(&b->payload);
     gs_free(&b->sides);
+}
+
+static int build_part(struct gs_work *work, size_t index, struct built *b, struct gs_err *err)
+{
+    const struct gs_plan_item *item = &work->plan.items[index];
+
+    b->payload = gs_alloc(item->codes_bytes, 1);
+    b->sides = gs_alloc(item->rows * item->cols, sizeof *b->sides);
+    if (!b->payload || !b->sides)
+        return gs_fail_nomem(err, item->source->name);
+    int rc = gs_journal_get(work->journal, index, 0, b->payload, item->codes_bytes, err);
+    return rc ? rc : gs_part_decode(b->payload, item->codes_bytes, work->team, b->sides, err);
 }
 
 static int build(struct gs_work *work, size_t index, struct built *b, struct gs_err *err)
@@ -42,6 +54,8 @@ static int build(struct gs_work *work, size_t index, struct built *b, struct gs_
 
     if (rc)
         return rc;
+    if (item->part)
+        return build_part(work, index, b, err);
     if (item->stock) {
         b->payload = gs_alloc(item->codes_bytes, 1);
         return b->payload ? gs_journal_get(work->journal, index, 0, b->payload,
@@ -92,9 +106,11 @@ int gs_work_advance(struct gs_work *work, uint32_t il, enum gs_block_part part, 
             continue;
         rc = build(work, i, &built[n], err);
         *gs_work_field(&w, item) = (struct gs_matrix){
-            .data = built[n].payload, .type = item->native ? GS_TYPE_I8 : item->type,
+            .data = item->part ? (const void *)built[n].sides : built[n].payload,
+            .type = item->native ? GS_TYPE_I8 : item->type,
             .rows = item->rows, .cols = item->cols,
-            .row_bytes = item->native ? 0 : item->codes_stride,
+            .row_bytes = item->native ? 0 : item->part ? item->cols * sizeof(float)
+                                                       : item->codes_stride,
             .native = item->native ? &built[n].native : NULL};
         n++;
     }

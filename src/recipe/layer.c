@@ -151,7 +151,7 @@ static int column_squares(const struct gs_work *work, size_t first, size_t end, 
     int rc = GS_OK;
 
     for (size_t i = first; !rc && i < end; i++)
-        if (items[i].native && items[i].input == items[first].input)
+        if ((items[i].native || items[i].part) && items[i].input == items[first].input)
             rc = add_squares(work, &items[i], squares, err);
     return rc;
 }
@@ -174,10 +174,8 @@ int gs_work_diagonal(const struct gs_work *work, size_t first, size_t end, doubl
     return GS_OK;
 }
 
-/* The transform of the input that items[first] reads, the rescale folded in. */
-static int make_transform(const struct gs_work *work, size_t first, size_t end,
-                          const double *diagonal_h, struct gs_transform **out,
-                          struct gs_err *err)
+int gs_work_transform(const struct gs_work *work, size_t first, size_t end,
+                      const double *diagonal_h, struct gs_transform **out, struct gs_err *err)
 {
     const struct gs_plan_item *item = &work->plan.items[first];
     size_t n = item->cols;
@@ -187,7 +185,7 @@ static int make_transform(const struct gs_work *work, size_t first, size_t end,
     int rc = gs_transform_create(gs_transform_find(work->recipe.transform_in), n, &fit, out,
                                  err);
 
-    if (rc || !item->factor)
+    if (rc || !item->rescaled)
         return rc;
     sums = gs_alloc(n, sizeof *sums);
     if (!sums)
@@ -217,7 +215,7 @@ static int make_ldl(struct gs_work *work, size_t first, size_t end, struct share
     if (!rc && work->imatrix.diagonal)
         rc = gs_work_diagonal(work, first, end, diagonal, err);
     if (!rc)
-        rc = make_transform(work, first, end, diagonal, &shared->transform, err);
+        rc = gs_work_transform(work, first, end, diagonal, &shared->transform, err);
     if (!rc && in->h) {
         if (!(rc = gs_transform_hessian(shared->transform, work->team, in->h, err)))
             rc = gs_ldl_create(work->team, in->h, n, block, damping, &shared->ldl,
@@ -355,8 +353,9 @@ static int round_input(struct gs_work *work, size_t first, size_t end, struct gs
     struct shared shared = {.moments = in};
     int rc;
 
-    if (items[first].stock) {
-        rc = gs_work_round_stock(work, first, end, in->h, err);
+    if (items[first].stock || items[first].part) {
+        rc = (items[first].part ? gs_work_round_parts : gs_work_round_stock)(work, first, end,
+                                                                             in->h, err);
         gs_free(&in->h);
         return rc;
     }

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "model/part_file.h"
 #include "recipe/recode.h"
 
 #define QUANTIZATION_VERSION 2
@@ -106,6 +107,35 @@ static int set_lists(const struct gs_work *work, bool units, struct gs_meta *met
     return rc;
 }
 
+/* Names and shapes of matrices that are blobs (model/part_file.h). */
+static int set_parts(const struct gs_work *work, struct gs_meta *meta, struct gs_err *err)
+{
+    const struct gs_plan *plan = &work->plan;
+    struct gs_arena arena = {NULL, 0};
+    struct gs_str *names = gs_arena_alloc(&arena, plan->n_part, sizeof *names);
+    uint32_t *rows = gs_arena_alloc(&arena, plan->n_part, sizeof *rows);
+    uint32_t *cols = gs_arena_alloc(&arena, plan->n_part, sizeof *cols);
+    int rc = names && rows && cols ? GS_OK : gs_fail_nomem(err, "metadata");
+    size_t n = 0;
+
+    for (size_t i = 0; !rc && i < plan->n_items; i++) {
+        const struct gs_plan_item *item = &plan->items[i];
+        if (!item->part)
+            continue;
+        names[n] = str(item->source->name);
+        rows[n] = (uint32_t)item->rows;
+        cols[n++] = (uint32_t)item->cols;
+    }
+    if (!rc)
+        rc = gs_meta_set_array(meta, GS_KEY_PART "names", GS_VALUE_STRING, names, n, err);
+    if (!rc)
+        rc = gs_meta_set_array(meta, GS_KEY_PART "rows", GS_VALUE_U32, rows, n, err);
+    if (!rc)
+        rc = gs_meta_set_array(meta, GS_KEY_PART "cols", GS_VALUE_U32, cols, n, err);
+    gs_arena_clear(&arena);
+    return rc;
+}
+
 /* What rounding cost each matrix, tr(E H Eᵀ) / tr(W H Wᵀ): where to look when a file is worse
  * than hoped. */
 static int set_errors(const struct gs_work *work, bool known, struct gs_meta *meta,
@@ -170,7 +200,7 @@ static int set_story(const struct gs_work *work, struct gs_meta *meta, struct gs
                     : gs_fail_nomem(err, "metadata");
 
     gs_free(&recipe);
-    if (!rc && work->plan.n_native &&
+    if (!rc && (work->plan.n_native || work->plan.n_part) &&
         !(rc = gs_meta_set_uint(meta, GS_KEY_VERSION, GS_NATIVE_VERSION, err)))
         rc = gs_meta_set_uint(meta, GS_KEY_SEED, work->recipe.seed, err);
     if (!rc && work->plan.mix)
@@ -208,6 +238,8 @@ static int make_meta(const struct gs_work *work, bool units, const struct gs_eva
         rc = set_eval(*out, eval, err);
     if (!rc)
         rc = set_errors(work, units, *out, err);
+    if (!rc && work->plan.n_part)
+        rc = set_parts(work, *out, err);
     return rc || !work->plan.n_native ? rc : set_lists(work, units, *out, err);
 }
 
@@ -264,7 +296,7 @@ static int write_item(struct writing *w, size_t index, struct gs_err *err)
     const void *data;
     int rc;
 
-    if (item->stock)
+    if (item->stock || item->part)
         return write_part(w, index, &offset, item->codes_bytes, err);
     if (item->native) {
         if ((rc = write_part(w, index, &offset, item->codes_bytes, err)) ||

@@ -97,6 +97,16 @@ static const char *misfit(const struct gs_plan *plan, const struct gs_plan_item 
     return NULL;
 }
 
+/* Why a codebook cannot take the matrix: false and the reason in `why`. */
+static bool part_fits(const struct gs_plan *plan, const struct gs_plan_item *item,
+                      struct gs_err *why)
+{
+    const struct gs_part_spec spec = gs_recipe_part(plan->recipe);
+    uint64_t bytes;
+
+    return gs_plan_part_bytes(plan, item, &spec, &bytes, why) == GS_OK;
+}
+
 /* The block type of a stock file's matrix; rows that none fits stay F16. */
 static void choose_type(struct gs_plan *plan, const struct gs_lm *lm, struct gs_plan_item *item,
                         const struct gs_plan_options *options)
@@ -159,7 +169,10 @@ static int classify(struct gs_plan *plan, const struct gs_lm *lm, struct gs_plan
         return item->stock && gs_type_info(t->type)->quantized && !options->allow_requantize
                    ? refuse_requantizing(t, err) : GS_OK;
     }
-    const char *why = misfit(plan, item, cuts);
+    bool part = gs_recipe_has_codebook(plan->recipe);
+    struct gs_err reason = {0};
+    const char *why = part ? part_fits(plan, item, &reason) ? NULL : reason.msg
+                           : misfit(plan, item, cuts);
     if (why) {
         item->type = GS_TYPE_F16;
         gs_log(GS_LOG_WARN, "tensor %s (%zu x %zu) stays F16: %s", t->name, item->cols,
@@ -168,8 +181,11 @@ static int classify(struct gs_plan *plan, const struct gs_lm *lm, struct gs_plan
     }
     if (gs_type_info(t->type)->quantized && !options->allow_requantize)
         return refuse_requantizing(t, err);
-    item->native = true;
-    item->mixes_rows = !is_head(item) && !item->fused &&
+    item->native = !part;
+    item->part = part;
+    /* An embedding that is only looked up has no Hessian to balance its weights with. */
+    item->rescaled = plan->recipe->rescale && item->input != GS_INPUT_EMBD;
+    item->mixes_rows = !is_head(item) && (part || !item->fused) &&
                        gs_transform_find(plan->recipe->transform_out)->apply_f32;
     return GS_OK;
 }
@@ -209,11 +225,12 @@ static int name_sides(struct gs_plan *plan, struct gs_plan_item *item, uint32_t 
 
     item->in_stream = item->il * 8 + item->input;
     item->out_stream = 0x80000000u + index;
+    if (item->part)
+        return GS_OK;
     item->scale = make_name(plan, "%.*s" GS_NATIVE_SCALE, base, name);
     if (!item->scale)
         return gs_fail_nomem(err, "the plan");
-    /* An embedding that is only looked up has no Hessian to balance its weights with. */
-    if (!plan->recipe->rescale || item->input == GS_INPUT_EMBD)
+    if (!item->rescaled)
         return GS_OK;
     if (before && before->native && before->il == item->il && before->input == item->input) {
         item->factor = before->factor;
@@ -265,7 +282,7 @@ static uint64_t fixed_bytes(const struct gs_plan *plan)
         if (item->native)
             bytes += gs_plan_scale_bytes(item) +
                      (item->owns_factor ? gs_plan_factor_bytes(item) : 0);
-        else if (!gs_type_row_bytes(item->type, t->dim[0], &row, NULL))
+        else if (!item->part && !gs_type_row_bytes(item->type, t->dim[0], &row, NULL))
             bytes += row * t->dim[1] * t->dim[2] * t->dim[3];
     }
     return bytes;
@@ -349,7 +366,12 @@ static int list_tensors(struct gs_plan *plan, struct gs_err *err)
     for (size_t i = 0; i < plan->n_items; i++) {
         struct gs_plan_item *item = &plan->items[i];
         struct gs_tensor t = *item->source;
-        t.type = item->native ? GS_TYPE_I8 : item->type;
+        t.type = item->native || item->part ? GS_TYPE_I8 : item->type;
+        if (item->part) {
+            t.n_dims = 1;
+            t.dim[0] = item->codes_bytes;
+            t.dim[1] = 1;
+        }
         if (item->native) {
             item->codes_bytes = (size_t)codes_bytes(plan, item, item->rate);
             item->codes_stride = (size_t)item->rate * plan->grid->block_rows * item->cols / 64;
@@ -382,7 +404,7 @@ int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
     out->items = gs_alloc(n, sizeof *out->items);
     if (!out->items)
         return gs_fail_nomem(err, "the plan");
-    if (lm->natives)
+    if (lm->natives || lm->parts)
         rc = gs_fail(err, GS_E_UNSUPPORTED, "%s: is a native file; quantize its source",
                      gs_store_path(lm->store));
     for (size_t i = 0; !rc && i < n; i++) {
@@ -393,17 +415,23 @@ int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
     }
     if (!rc)
         qsort(out->items, n, sizeof *out->items, compare_items);
-    for (size_t i = 0; !rc && i < n; i++)
-        if (out->items[i].native)
-            rc = name_sides(out, &out->items[i], (uint32_t)out->n_native++, err);
+    for (size_t i = 0; !rc && i < n; i++) {
+        if (out->items[i].native || out->items[i].part)
+            rc = name_sides(out, &out->items[i], (uint32_t)(out->n_native + out->n_part), err);
+        out->n_native += out->items[i].native;
+        out->n_part += out->items[i].part;
+    }
     for (size_t i = 0; !rc && i < n; i++)
         out->n_stock += out->items[i].stock;
-    if (!rc && !out->n_native && !out->n_stock)
+    if (!rc && !out->n_native && !out->n_part && !out->n_stock)
         rc = gs_fail(err, GS_E_UNSUPPORTED, "%s: no matrix fits %s", gs_store_path(lm->store),
-                     out->mix ? gs_mix_name(out->mix) : recipe->grid);
+                     out->mix ? gs_mix_name(out->mix)
+                     : gs_recipe_has_codebook(recipe) ? recipe->part.codebook : recipe->grid);
     if (!rc)
         rc = gs_keeps_check(options->keeps, err);
-    if (!rc && !out->mix)
+    if (!rc && out->n_part)
+        rc = gs_plan_set_specs(out, options->bpw, fixed_bytes(out), err);
+    else if (!rc && !out->mix)
         rc = set_rates(out, options->bpw, err);
     if (!rc)
         rc = list_tensors(out, err);

@@ -28,6 +28,8 @@ enum gs_plan_input {
 struct gs_plan_item {
     const struct gs_tensor *source;
     bool native;             /* rounded to the recipe's grid */
+    bool part;               /* rounded to the recipe's codebook: codes_bytes of a blob */
+    bool rescaled;           /* T_in has a diagonal of its own */
     bool stock;              /* rounded to the block type `type` */
     bool kept;               /* which the caller fixed by name */
     bool fused;              /* its rows are those of several matrices */
@@ -51,7 +53,8 @@ struct gs_plan {
     const struct gs_grid *grid;
     const struct gs_mix *mix;   /* NULL: a native file */
     struct gs_plan_item *items; /* blocks first, in the order of work */
-    size_t n_items, n_native, n_stock;
+    size_t n_items, n_native, n_part, n_stock;
+    struct gs_part_spec spec, head_spec; /* with a codebook: of blocks, of embedding and head */
     struct gs_tensor *tensors;  /* of the output file */
     size_t n_tensors;
     uint64_t parameters;        /* weights of the source */
@@ -83,8 +86,22 @@ enum gs_plan_input gs_plan_first_input(const struct gs_block_weights *b,
 /* It has codes in the journal. */
 static inline bool gs_plan_is_rounded(const struct gs_plan_item *item)
 {
-    return item->native || item->stock;
+    return item->native || item->part || item->stock;
 }
+
+/* Of an item that is rounded to a codebook (plan_part.c). */
+const struct gs_part_spec *gs_plan_spec(const struct gs_plan *plan,
+                                        const struct gs_plan_item *item);
+
+/* Chooses the specs and codes_bytes of all such items: the most bits that fit the budget, or
+ * what the recipe says where there is none (bpw 0). `fixed`: bytes of all else. */
+int gs_plan_set_specs(struct gs_plan *plan, double bpw, uint64_t fixed, struct gs_err *err)
+    GS_MUST_USE;
+
+/* Bytes of an item's blob with a spec. */
+int gs_plan_part_bytes(const struct gs_plan *plan, const struct gs_plan_item *item,
+                       const struct gs_part_spec *spec, uint64_t *bytes, struct gs_err *err)
+    GS_MUST_USE;
 
 /* Bytes of scales and of a factor. */
 static inline size_t gs_plan_scale_bytes(const struct gs_plan_item *item)

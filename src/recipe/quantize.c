@@ -53,9 +53,10 @@ static bool is_auto(const struct gs_quantize_options *o)
     return o->type && !strcasecmp(o->type, "auto");
 }
 
-static int check_options(const struct gs_quantize_options *o, const char *dst,
-                         struct gs_err *err)
+static int check_options(const struct gs_quantize_options *o, const struct gs_recipe *recipe,
+                         const char *dst, struct gs_err *err)
 {
+    bool codebook = gs_recipe_has_codebook(recipe);
     char *folder, *slash;
     struct stat st;
     int rc = GS_OK;
@@ -70,7 +71,11 @@ static int check_options(const struct gs_quantize_options *o, const char *dst,
         return gs_fail(err, GS_E_ARG, "only files of block types are requantized in part");
     if (!o->type && (o->pure || o->n_keep))
         return gs_fail(err, GS_E_ARG, "types of single tensors go with a type for the rest");
-    if ((!o->type || is_auto(o)) && !o->size && !(o->bpw > 0 && o->bpw <= 64))
+    if (codebook && (o->type || o->tune))
+        return gs_fail(err, GS_E_ARG, "codebook %s: %s", recipe->part.codebook, o->type
+                       ? "a stock file has block types" : "only matrices on grids are tuned");
+    if (!(codebook && o->bpw == 0) && (!o->type || is_auto(o)) && !o->size &&
+        !(o->bpw > 0 && o->bpw <= 64))
         return gs_fail(err, GS_E_ARG, "%g bits a weight: give a number from 1 on", o->bpw);
     struct gs_tune stages;
     if (o->tune && o->type)
@@ -121,8 +126,9 @@ static int open_source(struct gs_work *work, const char *src, const char *dst,
     if (o->tokens)
         work->recipe.tokens = o->tokens;
     work->rounder = gs_rounder_find(work->recipe.rounder);
-    work->uses_h = work->rounder->uses_h || (work->recipe.rescale && !o->type);
-    if ((rc = check_options(o, dst, err)) || (rc = gs_store_open(src, &work->store, err)) ||
+    work->uses_h = o->type && work->rounder ? work->rounder->uses_h
+                                            : gs_recipe_needs_h(&work->recipe);
+    if ((rc = check_options(o, &work->recipe, dst, err)) || (rc = gs_store_open(src, &work->store, err)) ||
         (rc = gs_convert_check_output(work->store, dst, o->overwrite, err)) ||
         (rc = gs_team_create(o->threads, &work->team, err)) || (rc = hash_source(work, err)))
         return rc;
@@ -273,11 +279,15 @@ static void describe(const struct gs_work *work, struct gs_plan_tensor *rows)
         const uint64_t *dim = item->source->dim;
         uint64_t row = 0;
         t->name = item->source->name;
-        t->type = item->native ? work->plan.grid->name : gs_type_info(item->type)->name;
+        t->type = item->native ? work->plan.grid->name
+                  : item->part ? gs_plan_spec(&work->plan, item)->codebook
+                               : gs_type_info(item->type)->name;
         t->parameters = dim[0] * dim[1] * dim[2] * dim[3];
         if (item->native)
             t->bytes = item->codes_bytes + gs_plan_scale_bytes(item) +
                        (item->owns_factor ? gs_plan_factor_bytes(item) : 0);
+        else if (item->part)
+            t->bytes = item->codes_bytes;
         else if (!gs_type_row_bytes(item->type, dim[0], &row, NULL))
             t->bytes = row * dim[1] * dim[2] * dim[3];
         t->bits = 8 * (double)t->bytes / (double)t->parameters;
@@ -324,7 +334,8 @@ static uint64_t work_key(const struct gs_work *work)
     gs_free(&recipe);
     for (size_t i = 0; i < work->plan.n_items; i++) {
         const struct gs_plan_item *item = &work->plan.items[i];
-        const uint64_t rate = item->native ? item->rate : item->stock ? 1000u + item->type : 0;
+        const uint64_t rate = item->native ? item->rate : item->stock ? 1000u + item->type
+                              : item->part ? 2000u + item->codes_bytes : 0;
         key = gs_fingerprint(key, &rate, sizeof rate);
     }
     return key;

@@ -8,56 +8,113 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/alloc.h"
+#include "core/name.h"
 #include "file/map.h"
 #include "grid/grid.h"
+#include "recipe/recipe_list.h"
 #include "round/round.h"
 #include "transform/transform.h"
 
-#define VALUE_BYTES 64
+#define VALUE_BYTES 192
 
-static bool is_grid(const char *name)
+/* ---- names that fields may have ----------------------------------------------------------- */
+
+static const char *grid_name(const void *ctx GS_UNUSED, size_t i)
 {
-    return gs_grid_find(name) != NULL;
+    const struct gs_grid *grid = gs_grid_at(i);
+
+    return grid ? grid->name : NULL;
 }
 
-static bool is_rounder(const char *name)
+/* Of grids, then of codebooks; some are in both lists. */
+static const char *rounder_name(const void *ctx GS_UNUSED, size_t i)
 {
-    return gs_rounder_find(name) != NULL;
+    size_t n = 0;
+
+    while (gs_rounder_at(n))
+        n++;
+    return i < n ? gs_rounder_at(i)->name : gs_part_rounder_name(i - n);
 }
 
 /* A transform that is fitted needs factors beside signs; `rescale` is the way to it. */
-static bool is_transform(const char *name)
+static const char *transform_name(const void *ctx GS_UNUSED, size_t i)
 {
-    const struct gs_transform_kind *kind = gs_transform_find(name);
+    const struct gs_transform_kind *kind;
 
-    return kind && !kind->needs_fit;
+    for (size_t at = 0; (kind = gs_transform_at(at)); at++)
+        if (!kind->needs_fit && i-- == 0)
+            return kind->name;
+    return NULL;
 }
 
-enum kind { NAME, BOOL, UINT, FLOAT };
+static const char *scale_name(const void *ctx GS_UNUSED, size_t i)
+{
+    return gs_part_scale_name(i);
+}
+
+static const char *format_name(const void *ctx GS_UNUSED, size_t i)
+{
+    return gs_part_format_name(i);
+}
+
+static const char *importance_name(const void *ctx GS_UNUSED, size_t i)
+{
+    return gs_part_importance_name(i);
+}
+
+static const char *recipe_name(const void *ctx GS_UNUSED, size_t i)
+{
+    return gs_recipe_at(i) ? gs_recipe_at(i)->name : NULL;
+}
+
+/* TEXT: to the end of a line, commas and all. CODEBOOK: its own keys belong to it. */
+enum kind { NAME, BOOL, UINT, FLOAT, TEXT, CODEBOOK };
+
+/* Which recipes have it: of grids, of codebooks, all. */
+enum use { GRID = 1, PART = 2, ALL = 3 };
 
 static const struct field {
     const char *key;
     enum kind kind;
+    enum use use;
     size_t offset;
-    bool (*known)(const char *name); /* NAME */
+    const char *(*name_at)(const void *ctx, size_t index); /* NAME */
     double min, max;                 /* UINT, FLOAT */
 } fields[] = {
 #define AT(field) offsetof(struct gs_recipe, field)
-    {"grid", NAME, AT(grid), is_grid, 0, 0},
-    {"rounder", NAME, AT(rounder), is_rounder, 0, 0},
-    {"transform_in", NAME, AT(transform_in), is_transform, 0, 0},
-    {"transform_out", NAME, AT(transform_out), is_transform, 0, 0},
-    {"rescale", BOOL, AT(rescale), NULL, 0, 0},
-    {"refit", BOOL, AT(refit), NULL, 0, 0},
-    {"damping", FLOAT, AT(damping), NULL, 1e-6, 10},
-    {"head_bits", FLOAT, AT(head_bits), NULL, 0, 4},
-    {"seed", UINT, AT(seed), NULL, 0, 4294967295.0},
-    {"tokens", UINT, AT(tokens), NULL, 0, 1e9},
-    {"ctx", UINT, AT(ctx), NULL, 16, 32768},
+    {"paper", TEXT, ALL, AT(paper), NULL, 0, 0},
+    {"claim", TEXT, ALL, AT(claim), NULL, 0, 0},
+    {"grid", NAME, GRID, AT(grid), grid_name, 0, 0},
+    {"codebook", CODEBOOK, PART, AT(part.codebook), NULL, 0, 0},
+    {"scale", NAME, PART, AT(part.scale), scale_name, 0, 0},
+    {"group", UINT, PART, AT(part.group), NULL, 0, 65536},
+    {"scale_format", NAME, PART, AT(part.scale_format), format_name, 0, 0},
+    {"scale_group", UINT, PART, AT(part.scale_group), NULL, 0, 65536},
+    {"scale_bits", UINT, PART, AT(part.scale_bits), NULL, 0, 16},
+    {"importance", NAME, PART, AT(part.importance), importance_name, 0, 0},
+    {"rounder", NAME, ALL, AT(rounder), rounder_name, 0, 0},
+    {"act_order", BOOL, PART, AT(part.act_order), NULL, 0, 0},
+    {"static_groups", BOOL, PART, AT(part.static_groups), NULL, 0, 0},
+    {"sweeps", UINT, PART, AT(part.sweeps), NULL, 0, 64},
+    {"transform_in", NAME, ALL, AT(transform_in), transform_name, 0, 0},
+    {"transform_out", NAME, ALL, AT(transform_out), transform_name, 0, 0},
+    {"rescale", BOOL, ALL, AT(rescale), NULL, 0, 0},
+    {"refit", BOOL, GRID, AT(refit), NULL, 0, 0},
+    {"damping", FLOAT, ALL, AT(damping), NULL, 1e-6, 10},
+    {"head_bits", FLOAT, ALL, AT(head_bits), NULL, 0, 4},
+    {"seed", UINT, ALL, AT(seed), NULL, 0, 4294967295.0},
+    {"tokens", UINT, ALL, AT(tokens), NULL, 0, 1e9},
+    {"ctx", UINT, ALL, AT(ctx), NULL, 16, 32768},
 #undef AT
 };
+
+static const char *field_name(const void *ctx GS_UNUSED, size_t i)
+{
+    return i < GS_COUNT(fields) ? fields[i].key : NULL;
+}
 
 void gs_recipe_default(struct gs_recipe *recipe)
 {
@@ -65,6 +122,7 @@ void gs_recipe_default(struct gs_recipe *recipe)
                                  .transform_in = "hadamard", .transform_out = "hadamard",
                                  .rescale = true, .refit = true, .damping = 0.01,
                                  .head_bits = 1, .ctx = 512};
+    gs_part_default(&recipe->part);
 }
 
 /* ---- parsing ------------------------------------------------------------------------------ */
@@ -90,28 +148,56 @@ static int set_number(const struct field *f, const char *value, void *at, struct
     return GS_OK;
 }
 
+static const struct field *find_field(const char *key)
+{
+    for (size_t i = 0; i < GS_COUNT(fields); i++)
+        if (!strcmp(fields[i].key, key))
+            return &fields[i];
+    return NULL;
+}
+
+static bool is_known(const struct field *f, const char *value)
+{
+    const char *name;
+
+    for (size_t i = 0; (name = f->name_at(NULL, i)); i++)
+        if (!strcmp(name, value))
+            return true;
+    return false;
+}
+
+static int set_text(const struct field *f, const char *value, char *at, struct gs_err *err)
+{
+    size_t room = f->kind == TEXT ? GS_RECIPE_TEXT : f->kind == CODEBOOK ? GS_PART_TEXT
+                                                                         : GS_RECIPE_NAME;
+
+    if (f->kind == NAME && !is_known(f, value))
+        return gs_fail(err, GS_E_ARG, "%s: there is no '%s'; the nearest name is '%s'", f->key,
+                       value, gs_name_nearest(value, strlen(value), f->name_at, NULL));
+    if (strlen(value) >= room)
+        return gs_fail(err, GS_E_ARG, "%s: longer than %zu characters", f->key, room - 1);
+    memcpy(at, value, strlen(value) + 1);
+    return GS_OK;
+}
+
 static int set_field(struct gs_recipe *recipe, const char *key, const char *value,
                      struct gs_err *err)
 {
-    const struct field *f = NULL;
+    const struct field *f = find_field(key);
 
-    for (size_t i = 0; i < GS_COUNT(fields); i++)
-        if (!strcmp(fields[i].key, key))
-            f = &fields[i];
+    if (!f && !*key)
+        return gs_fail(err, GS_E_ARG, "'' is no key of a recipe");
     if (!f)
-        return gs_fail(err, GS_E_ARG, "'%s' is no key of a recipe", key);
+        return gs_fail(err, GS_E_ARG, "'%s' is no key of a recipe; the nearest is '%s'", key,
+                       gs_name_nearest(key, strlen(key), field_name, NULL));
     void *at = (char *)recipe + f->offset;
     if (f->kind == UINT || f->kind == FLOAT)
         return set_number(f, value, at, err);
-    if (f->kind == BOOL) {
-        if (strcmp(value, "yes") && strcmp(value, "no"))
-            return gs_fail(err, GS_E_ARG, "%s: '%s' is neither yes nor no", key, value);
-        *(bool *)at = value[0] == 'y';
-        return GS_OK;
-    }
-    if (strlen(value) >= GS_RECIPE_NAME || !f->known(value))
-        return gs_fail(err, GS_E_ARG, "%s: there is no '%s'", key, value);
-    memcpy(at, value, strlen(value) + 1);
+    if (f->kind != BOOL)
+        return set_text(f, value, at, err);
+    if (strcmp(value, "yes") && strcmp(value, "no"))
+        return gs_fail(err, GS_E_ARG, "%s: '%s' is neither yes nor no", key, value);
+    *(bool *)at = value[0] == 'y';
     return GS_OK;
 }
 
@@ -127,6 +213,26 @@ static bool copy_trimmed(const char *p, const char *end, char out[VALUE_BYTES])
     memcpy(out, p, (size_t)(end - p));
     out[end - p] = 0;
     return true;
+}
+
+/* Where the pair at p ends: at a comma, but for text at the end of the line, and for a codebook
+ * where the next key is one of a recipe: "codebook=float:bits=4,exponent=2,seed=1". */
+static const char *pair_end(const char *p, const char *end)
+{
+    char key[VALUE_BYTES];
+    const char *equals = memchr(p, '=', (size_t)(end - p));
+    const struct field *f = equals && copy_trimmed(p, equals, key) ? find_field(key) : NULL;
+    const char *comma = memchr(p, ',', (size_t)(end - p));
+
+    if (f && f->kind == TEXT)
+        return end;
+    while (f && f->kind == CODEBOOK && comma) {
+        const char *next = memchr(comma, '=', (size_t)(end - comma));
+        if (!next || !copy_trimmed(comma + 1, next, key) || find_field(key))
+            break;
+        comma = memchr(comma + 1, ',', (size_t)(end - comma - 1));
+    }
+    return comma ? comma : end;
 }
 
 static int parse_pair(struct gs_recipe *recipe, const char *p, const char *end,
@@ -145,6 +251,15 @@ static int parse_pair(struct gs_recipe *recipe, const char *p, const char *end,
     return set_field(recipe, key, value, err);
 }
 
+/* Where a comment begins in [p, stop): a '#' that is no part of a word, as in "QuIP#". */
+static const char *comment_or(const char *p, const char *stop)
+{
+    for (const char *at = p; at < stop; at++)
+        if (*at == '#' && (at == p || strchr(" \t", at[-1])))
+            return at;
+    return stop;
+}
+
 int gs_recipe_parse(struct gs_recipe *recipe, const char *text, size_t n, const char *where,
                     struct gs_err *err)
 {
@@ -154,68 +269,124 @@ int gs_recipe_parse(struct gs_recipe *recipe, const char *text, size_t n, const 
     for (const char *p = text; p < end; line++) {
         const char *eol = memchr(p, '\n', (size_t)(end - p));
         const char *stop = eol ? eol : end;
-        const char *comment = memchr(p, '#', (size_t)(stop - p));
-        const char *last = comment ? comment : stop;
+        const char *last = comment_or(p, stop);
         while (p <= last) {
-            const char *comma = memchr(p, ',', (size_t)(last - p));
-            int rc = parse_pair(recipe, p, comma ? comma : last, err);
+            const char *pair = pair_end(p, last);
+            int rc = parse_pair(recipe, p, pair, err);
             if (rc) {
                 char place[256];
                 snprintf(place, sizeof place, "%.230s:%u", where, line);
                 return gs_err_prefix(err, rc, place);
             }
-            p = comma ? comma + 1 : last + 1;
+            p = pair + 1;
         }
         p = stop + 1;
     }
     return GS_OK;
 }
 
-int gs_recipe_read(struct gs_recipe *recipe, const char *arg, struct gs_err *err)
+/* ---- recipes by name ---------------------------------------------------------------------- */
+
+const struct gs_recipe_file *gs_recipe_at(size_t index)
 {
+    return index < gs_recipe_files_count ? &gs_recipe_files[index] : NULL;
+}
+
+/* The recipe of this name, or the file of this path. */
+static int read_named(struct gs_recipe *recipe, const char *name, struct gs_err *err)
+{
+    const struct gs_recipe_file *file;
     struct gs_map *map;
 
-    if (!arg)
-        return GS_OK;
-    if (strchr(arg, '='))
-        return gs_recipe_parse(recipe, arg, strlen(arg), "recipe", err);
-    int rc = gs_map_open(arg, &map, err);
+    for (size_t i = 0; (file = gs_recipe_at(i)); i++)
+        if (!strcmp(file->name, name))
+            return gs_recipe_parse(recipe, file->text, strlen(file->text), name, err);
+    if (!strpbrk(name, "./") && access(name, F_OK))
+        return gs_fail(err, GS_E_ARG, "there is neither a recipe nor a file '%.80s'; the nearest "
+                       "name is '%s'", name,
+                       gs_name_nearest(name, strlen(name), recipe_name, NULL));
+    int rc = gs_map_open(name, &map, err);
     if (rc)
         return rc;
     if (map->size > 65536)
-        rc = gs_fail(err, GS_E_FORMAT, "%s: a recipe has at most 64 KiB", arg);
+        rc = gs_fail(err, GS_E_FORMAT, "%s: a recipe has at most 64 KiB", name);
     else
-        rc = gs_recipe_parse(recipe, (const char *)map->data, (size_t)map->size, arg, err);
+        rc = gs_recipe_parse(recipe, (const char *)map->data, (size_t)map->size, name, err);
     gs_map_close(&map);
     return rc;
 }
 
+int gs_recipe_read(struct gs_recipe *recipe, const char *arg, struct gs_err *err)
+{
+    if (!arg)
+        return GS_OK;
+    const char *comma = strchr(arg, ','), *equals = strchr(arg, '=');
+    if (equals && (!comma || equals < comma))
+        return gs_recipe_parse(recipe, arg, strlen(arg), "recipe", err);
+    char *name = gs_strndup(arg, comma ? (size_t)(comma - arg) : strlen(arg));
+    int rc = name ? read_named(recipe, name, err) : gs_fail_nomem(err, "recipe");
+    if (!rc && comma)
+        rc = gs_recipe_parse(recipe, comma + 1, strlen(comma + 1), "recipe", err);
+    gs_free(&name);
+    return rc;
+}
+
+struct gs_part_spec gs_recipe_part(const struct gs_recipe *recipe)
+{
+    struct gs_part_spec spec = recipe->part;
+
+    memcpy(spec.rounder, recipe->rounder, sizeof spec.rounder);
+    spec.damping = recipe->damping;
+    return spec;
+}
+
+bool gs_recipe_needs_h(const struct gs_recipe *recipe)
+{
+    const struct gs_rounder *rounder = gs_rounder_find(recipe->rounder);
+    const struct gs_part_spec spec = gs_recipe_part(recipe);
+
+    if (recipe->rescale)
+        return true;
+    return gs_recipe_has_codebook(recipe) ? gs_part_needs_h(&spec) : rounder->uses_h;
+}
+
 int gs_recipe_check(const struct gs_recipe *r, struct gs_err *err)
 {
+    const struct gs_part_spec spec = gs_recipe_part(r);
+
     if (r->rescale && !gs_transform_find(r->transform_in)->apply_f32)
         return gs_fail(err, GS_E_ARG, "recipe: rescale = yes is folded into transform_in, "
                        "which is %s", r->transform_in);
-    return GS_OK;
+    if (!gs_recipe_has_codebook(r) && !gs_rounder_find(r->rounder))
+        return gs_fail(err, GS_E_ARG, "recipe: rounder = %s goes with a codebook, not with grid "
+                       "= %s", r->rounder, r->grid);
+    int rc = gs_recipe_has_codebook(r) ? gs_part_check(&spec, err) : GS_OK;
+    return rc ? gs_err_prefix(err, rc, "recipe") : GS_OK;
 }
 
 char *gs_recipe_text(const struct gs_recipe *recipe)
 {
-    size_t size = GS_COUNT(fields) * (2 * GS_RECIPE_NAME + 32), used = 0;
+    enum use use = gs_recipe_has_codebook(recipe) ? PART : GRID;
+    size_t size = GS_COUNT(fields) * (GS_RECIPE_TEXT + 32), used = 0;
     char *text = gs_alloc(size, 1);
 
     for (size_t i = 0; text && i < GS_COUNT(fields); i++) {
         const struct field *f = &fields[i];
         const void *at = (const char *)recipe + f->offset;
-        char value[32];
-        if (f->kind == NAME)
-            snprintf(value, sizeof value, "%s", (const char *)at);
-        else if (f->kind == BOOL)
-            snprintf(value, sizeof value, "%s", *(const bool *)at ? "yes" : "no");
+        char number[32];
+        const char *value = number;
+        if (!(f->use & use))
+            continue;
+        if (f->kind == BOOL)
+            value = *(const bool *)at ? "yes" : "no";
         else if (f->kind == UINT)
-            snprintf(value, sizeof value, "%" PRIu64, *(const uint64_t *)at);
+            snprintf(number, sizeof number, "%" PRIu64, *(const uint64_t *)at);
+        else if (f->kind == FLOAT)
+            snprintf(number, sizeof number, "%.17g", *(const double *)at);
         else
-            snprintf(value, sizeof value, "%.17g", *(const double *)at);
-        used += (size_t)snprintf(text + used, size - used, "%s = %s\n", f->key, value);
+            value = at;
+        if (*value)
+            used += (size_t)snprintf(text + used, size - used, "%s = %s\n", f->key, value);
     }
     return text;
 }

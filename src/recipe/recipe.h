@@ -5,14 +5,21 @@
  *     grid = trellis8                             one `key = value` a line, or
  *     rounder = ldlq                              pairs with commas: grid=trellis8,seed=7
  *
+ * A recipe rounds either to a `grid`, whose rate the budget decides (grid/grid.h), or to a
+ * `codebook`, whose groups have numbers of their own (part/part.h):
+ *
+ *     codebook = uniform:bits=4, rounder = gptq, scale = group, group = 128
+ *
  * One table of fields in recipe.c says what there is: parsing, writing back and the help come
- * from it. Parts are looked up by name in the lists of their folders. */
+ * from it. Parts are looked up by name in the lists of their folders. Recipes of the folder
+ * recipes/ are compiled in and go by their names. */
 #ifndef GS_RECIPE_RECIPE_H
 #define GS_RECIPE_RECIPE_H
 
-#include "core/err.h"
+#include "part/part.h"
 
 #define GS_RECIPE_NAME 24
+#define GS_RECIPE_TEXT 160
 
 struct gs_recipe {
     char grid[GS_RECIPE_NAME], rounder[GS_RECIPE_NAME];
@@ -24,7 +31,15 @@ struct gs_recipe {
     uint64_t seed;
     uint64_t tokens;    /* of calibration; 0 = 32768 of a text, 4096 of own samples */
     uint64_t ctx;       /* tokens of a calibration sequence */
+    struct gs_part_spec part; /* with a codebook; rounder and damping are those above */
+    char paper[GS_RECIPE_TEXT], claim[GS_RECIPE_TEXT]; /* whose it is, and what it promises */
 };
+
+/* Recipes compiled in, by name; NULL past the end. */
+struct gs_recipe_file {
+    const char *name, *text;
+};
+const struct gs_recipe_file *gs_recipe_at(size_t index);
 
 void gs_recipe_default(struct gs_recipe *recipe);
 
@@ -32,13 +47,26 @@ void gs_recipe_default(struct gs_recipe *recipe);
 int gs_recipe_parse(struct gs_recipe *recipe, const char *text, size_t n, const char *where,
                     struct gs_err *err) GS_MUST_USE;
 
-/* `arg` holds pairs if it has a '=', else it is the path of a file; NULL changes nothing. */
+/* `arg`: the name of a recipe, the path of a file, or pairs; also pairs behind one of the
+ * others, "gptq,seed=7". NULL changes nothing. */
 int gs_recipe_read(struct gs_recipe *recipe, const char *arg, struct gs_err *err) GS_MUST_USE;
 
 /* Combinations of fields. */
 int gs_recipe_check(const struct gs_recipe *recipe, struct gs_err *err) GS_MUST_USE;
 
-/* Every field, one a line, so that parsing it gives the same recipe; for gs_free. */
+/* Does it round to a codebook? */
+static inline bool gs_recipe_has_codebook(const struct gs_recipe *recipe)
+{
+    return recipe->part.codebook[0] != 0;
+}
+
+/* What gs_part_round takes, for matrices of blocks. */
+struct gs_part_spec gs_recipe_part(const struct gs_recipe *recipe);
+
+/* Are second moments of inputs needed? */
+bool gs_recipe_needs_h(const struct gs_recipe *recipe);
+
+/* Every field a line, so that parsing it gives the same recipe; for gs_free. */
 char *gs_recipe_text(const struct gs_recipe *recipe);
 
 #endif

@@ -5,6 +5,7 @@
  *   moments.c   Hessians from the calibration set
  *   layer.c     one block: rounding
  *   layer_stock.c  the same to block types
+ *   layer_part.c  the same to codebooks
  *   advance.c   moving the states through what is rounded
  *   quantize.c  the order of steps, the plan's report, the file */
 #ifndef GS_RECIPE_WORK_H
@@ -107,6 +108,17 @@ int gs_work_each(struct gs_work *work, size_t first, size_t end, gs_work_item_fn
 /* Rounds all that reads the input of items[first] to block types. h (n, n) are the second
  * moments of that input, NULL where they were not gathered. */
 int gs_work_round_stock(struct gs_work *work, size_t first, size_t end, double *h,
+                        struct gs_err *err) GS_MUST_USE;
+
+/* The transform of the input that items[first] reads, the rescale folded in by the diagonal of
+ * its second moments. */
+int gs_work_transform(const struct gs_work *work, size_t first, size_t end,
+                      const double *diagonal_h, struct gs_transform **out, struct gs_err *err)
+    GS_MUST_USE;
+
+/* Rounds all that reads the input of items[first] to the recipe's codebook. h as above; it
+ * changes its basis. */
+int gs_work_round_parts(struct gs_work *work, size_t first, size_t end, double *h,
                         struct gs_err *err) GS_MUST_USE;
 
 /* Rows that are rounded at a time: all where a transform mixes them, else a strip of a multiple

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ * One input's matrices to codebooks (part/part.h): each becomes a blob. */
+#include <string.h>
+
+#include "core/alloc.h"
+#include "recipe/work.h"
+
+/* What matrices with the same input share. */
+struct shared {
+    struct gs_transform *transform;
+    struct gs_part_input input;
+};
+
+static int round_item(struct gs_work *work, size_t index, void *ctx, struct gs_err *err)
+{
+    const struct shared *shared = ctx;
+    const struct gs_plan_item *item = &work->plan.items[index];
+    const struct gs_transform_fit fit = {.seed = work->recipe.seed, .stream = item->out_stream};
+    struct gs_part_job job = {.spec = gs_plan_spec(&work->plan, item), .input = &shared->input,
+                              .in = shared->transform, .factor = item->rescaled,
+                              .seed = work->recipe.seed, .stream_in = item->in_stream,
+                              .stream_out = item->out_stream, .rows = item->rows,
+                              .cols = item->cols, .team = work->team};
+    size_t bytes = (size_t)gs_work_payload_bytes(item);
+    struct gs_transform *out = NULL;
+    struct gs_part_result result;
+    uint8_t *blob = gs_alloc(bytes, 1);
+    int rc;
+
+    job.w = gs_alloc(item->rows * item->cols, sizeof *job.w);
+    rc = blob && job.w ? GS_OK : gs_fail_nomem(err, item->source->name);
+    if (!rc && item->mixes_rows)
+        rc = gs_transform_create(gs_transform_find(work->recipe.transform_out), item->rows, &fit,
+                                 &out, err);
+    job.out = out;
+    if (!rc && !(rc = gs_work_decode(work, item, 0, item->rows, job.w, err)) &&
+        !(rc = gs_part_round(&job, blob, &result, err))) {
+        gs_work_put_rounded(&(struct gs_rounded){.loss = result.loss, .energy = result.energy,
+                                                 .unit = 1}, blob + item->codes_bytes);
+        rc = gs_journal_add(work->journal, index, blob, bytes, err);
+    }
+    gs_transform_destroy(&out);
+    gs_free(&job.w);
+    gs_free(&blob);
+    return rc;
+}
+
+/* The diagonal of H before its basis changes: of what was gathered, of the importance matrix,
+ * or ones. */
+static int read_diagonal(const struct gs_work *work, size_t first, size_t end, const double *h,
+                         double *diagonal, struct gs_err *err)
+{
+    size_t n = work->plan.items[first].cols;
+
+    if (work->imatrix.diagonal)
+        return gs_work_diagonal(work, first, end, diagonal, err);
+    for (size_t i = 0; i < n; i++)
+        diagonal[i] = h ? h[i * n + i] : 1;
+    return GS_OK;
+}
+
+int gs_work_round_parts(struct gs_work *work, size_t first, size_t end, double *h,
+                        struct gs_err *err)
+{
+    const struct gs_plan_item *item = &work->plan.items[first];
+    struct shared shared = {.transform = NULL};
+    double *diagonal = gs_alloc(item->cols, sizeof *diagonal);
+    int rc = diagonal ? read_diagonal(work, first, end, h, diagonal, err)
+                      : gs_fail_nomem(err, "second moments");
+
+    if (!rc)
+        rc = gs_work_transform(work, first, end, diagonal, &shared.transform, err);
+    if (!rc && h)
+        rc = gs_transform_hessian(shared.transform, work->team, h, err);
+    else if (!rc)
+        gs_transform_hessian_diagonal(shared.transform, diagonal);
+    if (!rc)
+        rc = gs_part_input_create(gs_plan_spec(&work->plan, item), work->team, item->cols, h,
+                                  diagonal, &shared.input, err);
+    if (rc)
+        rc = gs_err_prefix(err, rc, item->source->name);
+    else
+        rc = gs_work_each(work, first, end, round_item, &shared, err);
+    gs_part_input_clear(&shared.input);
+    gs_transform_destroy(&shared.transform);
+    gs_free(&diagonal);
+    return rc;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ * Bits of matrices of parts. A recipe says how many its codebook has; a budget may ask for
+ * more or fewer where the codebook has a key `bits`. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "recipe/plan.h"
+
+static bool is_head(const struct gs_plan_item *item)
+{
+    return item->input >= GS_INPUT_HEAD;
+}
+
+const struct gs_part_spec *gs_plan_spec(const struct gs_plan *plan,
+                                        const struct gs_plan_item *item)
+{
+    return is_head(item) ? &plan->head_spec : &plan->spec;
+}
+
+int gs_plan_part_bytes(const struct gs_plan *plan, const struct gs_plan_item *item,
+                       const struct gs_part_spec *spec, uint64_t *bytes, struct gs_err *err)
+{
+    return gs_part_bytes(spec, item->rows, item->cols, plan->recipe->transform_in,
+                         item->mixes_rows ? plan->recipe->transform_out : "none",
+                         item->rescaled, bytes, NULL, err);
+}
+
+/* The key `bits` of the codebook that the text names; NULL if it has none. */
+static const struct gs_codebook_key *find_bits(const char *text)
+{
+    char name[GS_PART_TEXT];
+
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(text, ":"), text);
+    const struct gs_codebook_kind *kind = gs_codebook_find(name);
+    for (const struct gs_codebook_key *k = kind ? kind->keys : NULL; k && k->name; k++)
+        if (!strcmp(k->name, "bits"))
+            return k;
+    return NULL;
+}
+
+/* Where the text says "bits=…", behind the '='; NULL if it does not. */
+static const char *bits_at(const char *text)
+{
+    for (const char *p = text; (p = strpbrk(p, ":,")); )
+        if (!strncmp(++p, "bits=", 5))
+            return p + 5;
+    return NULL;
+}
+
+static unsigned get_bits(const char *text)
+{
+    const char *at = bits_at(text);
+    unsigned bits = 0;
+
+    if (at && sscanf(at, "%u", &bits) == 1)
+        return bits;
+    return find_bits(text) ? (unsigned)find_bits(text)->value : 0;
+}
+
+static void set_bits(struct gs_part_spec *spec, unsigned bits)
+{
+    char text[GS_PART_TEXT];
+    const char *at = bits_at(spec->codebook);
+    int head = at ? (int)(at - spec->codebook) : (int)strlen(spec->codebook);
+
+    snprintf(text, sizeof text, "%.*s%s%u%s", head, spec->codebook,
+             at ? "" : strchr(spec->codebook, ':') ? ",bits=" : ":bits=", bits,
+             at ? at + strcspn(at, ",") : "");
+    memcpy(spec->codebook, text, sizeof text);
+}
+
+/* The specs with so many bits in blocks (0: as the recipe says); the bytes of all blobs. */
+static int try_bits(struct gs_plan *plan, unsigned bits, uint64_t *total, struct gs_err *err)
+{
+    const struct gs_codebook_key *key = find_bits(plan->recipe->part.codebook);
+    unsigned extra = (unsigned)lround(plan->recipe->head_bits);
+    int rc = GS_OK;
+
+    plan->spec = plan->head_spec = gs_recipe_part(plan->recipe);
+    if (bits)
+        set_bits(&plan->spec, bits);
+    if (key)
+        set_bits(&plan->head_spec, GS_MIN(get_bits(plan->spec.codebook) + extra,
+                                          (unsigned)key->high));
+    *total = 0;
+    for (size_t i = 0; !rc && i < plan->n_items; i++) {
+        struct gs_plan_item *item = &plan->items[i];
+        uint64_t bytes = 0;
+        if (!item->part)
+            continue;
+        rc = gs_plan_part_bytes(plan, item, gs_plan_spec(plan, item), &bytes, err);
+        item->codes_bytes = item->codes_stride = (size_t)bytes;
+        *total += bytes;
+    }
+    return rc;
+}
+
+static int refuse_budget(const struct gs_plan *plan, double bpw, uint64_t least,
+                         struct gs_err *err)
+{
+    return gs_fail(err, GS_E_ARG, "%.3f bits a weight are too few: the least that this model "
+                   "takes with codebook %s is %.3f (%" PRIu64 " bytes)", bpw,
+                   plan->spec.codebook, 8 * (double)least / (double)plan->parameters, least);
+}
+
+int gs_plan_set_specs(struct gs_plan *plan, double bpw, uint64_t fixed, struct gs_err *err)
+{
+    const struct gs_codebook_key *key = find_bits(plan->recipe->part.codebook);
+    uint64_t budget = (uint64_t)(bpw * (double)plan->parameters / 8), total = 0;
+    int rc;
+
+    if (!(bpw > 0) || !key) {
+        rc = try_bits(plan, 0, &total, err);
+        return rc || !(bpw > 0) || fixed + total <= budget
+                   ? rc : refuse_budget(plan, bpw, fixed + total, err);
+    }
+    for (unsigned bits = (unsigned)key->high; bits >= (unsigned)key->low; bits--) {
+        /* Not every number goes with the other keys. */
+        if (!(rc = try_bits(plan, bits, &total, NULL)) && fixed + total <= budget)
+            return GS_OK;
+        if (rc == GS_E_NOMEM)
+            return gs_fail_nomem(err, "the plan");
+    }
+    return total ? refuse_budget(plan, bpw, fixed + total, err)
+                 : try_bits(plan, 0, &total, err);
+}
