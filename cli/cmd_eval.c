@@ -160,7 +160,7 @@ static int run(const struct settings *s)
         return code;
     if (s->text_file && (code = read_input(s->text_file, &text, &n)))
         return code;
-    if (gs_model_open(s->argument[0], &model, &err) ||
+    if (gs_model_open_delta(s->argument[0], s->delta, &model, &err) ||
         (s->ref && gs_model_open(s->ref, &ref, &err)))
         code = failure(&err);
     else
@@ -176,6 +176,8 @@ static const struct option options[] = {
      offsetof(struct settings, text_file), 0, 0},
     {0, "ref", "MODEL", "also measure how far MODEL's predictions are: both run in lockstep",
      &kind_string, offsetof(struct settings, ref), 0, 0},
+    {0, "delta", "FILE", "measure the model with this delta (gosset delta) applied",
+     &kind_string, offsetof(struct settings, delta), 0, 0},
     {'c', "ctx", "N", "tokens a chunk; 0 = 512", &kind_u32, offsetof(struct settings, ctx), 0,
      1 << 24},
     {0, "chunks", "N", "at most N chunks; 0 = all", &kind_u32, offsetof(struct settings, chunks),

@@ -18,7 +18,7 @@ int generation_open(struct generation *g, const struct settings *settings)
     struct gs_err err = {0};
 
     *g = (struct generation){.settings = settings, .stream = !settings->json};
-    if (gs_model_open(settings->argument[0], &g->model, &err) ||
+    if (gs_model_open_delta(settings->argument[0], settings->delta, &g->model, &err) ||
         gs_session_create(g->model, &options, &g->session, &err))
         return failure(&err);
     return EXIT_OK;

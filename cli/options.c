@@ -211,6 +211,8 @@ static const struct option compute_options[] = {
 };
 
 static const struct option context_options[] = {
+    {0, "delta", "FILE", "run the model with this delta (gosset delta) applied", &kind_string,
+     AT(delta), 0, 0},
     {'c', "ctx", "N", "positions of the context; 0 = as many as the model was trained with, "
      "at most 4096", &kind_u32, AT(ctx), 0, 1 << 30},
     {0, "batch", "N", "most tokens in a forward pass; 0 = 512", &kind_u32, AT(batch), 0, 65536},

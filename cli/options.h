@@ -67,6 +67,10 @@ struct settings {
     bool all_rates;
     const char *format;
     uint32_t repeat, prompt_tokens, predict_tokens;
+    /* delta */
+    bool apply, per_row, all;
+    uint32_t planes, rank;
+    const char *factors, *delta;
     /* tokenize */
     const char *text, *file, *split;
     bool ids, bos, special;

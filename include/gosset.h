@@ -321,6 +321,45 @@ struct gs_convert_result {
 GS_API int gs_convert(const char *src, const char *dst, const struct gs_convert_options *options,
                       struct gs_convert_result *out, struct gs_err *err);
 
+/* ---- deltas -------------------------------------------------------------------------- */
+
+struct gs_delta_options {
+    uint32_t planes;     /* of signs, one bit a weight each, at most 8; 0 = one, or none with a
+                            rank */
+    bool per_row;        /* a scale for each row instead of one a matrix */
+    uint32_t rank;       /* of factors for what the signs leave; 0 = none */
+    const char *factors; /* how these are stored: "f16" (NULL), "int8", "sign" */
+    bool all;            /* approximate embeddings and head too, instead of storing them */
+    bool overwrite;      /* replace an existing GGUF file */
+    int threads;
+    gs_progress_fn progress;
+    void *progress_ctx;
+};
+
+struct gs_delta_result {
+    uint64_t bytes;    /* of the file */
+    uint64_t matrices; /* that are approximated */
+    uint64_t whole;    /* other tensors that differ and are stored */
+    uint64_t weights;  /* of the matrices … */
+    double bpw;        /* … and bits for each */
+    double error;      /* squares of what is left over squares of the differences */
+};
+
+/* Writes what `tuned` changes of `base`: signs and scales (BitDelta), factors of low rank, and
+ * whole whatever is no matrix. Stock models (anything gs_model_open takes) of one shape. */
+GS_API int gs_delta(const char *base, const char *tuned, const char *dst,
+                    const struct gs_delta_options *options, struct gs_delta_result *out,
+                    struct gs_err *err);
+
+/* Writes base plus delta as a model; options as for gs_convert. */
+GS_API int gs_delta_apply(const char *base, const char *delta, const char *dst,
+                          const struct gs_convert_options *options,
+                          struct gs_convert_result *out, struct gs_err *err);
+
+/* Opens base plus delta (NULL: none); matrices are made in memory when first used. */
+GS_API int gs_model_open_delta(const char *base, const char *delta, struct gs_model **out,
+                               struct gs_err *err);
+
 /* ---- quantizing --------------------------------------------------------------------------- */
 
 /* What a plan says of one tensor of the source. */

@@ -5,6 +5,7 @@
 
 #include "gosset.h"
 
+#include "delta/delta.h"
 #include "eval/eval.h"
 #include "file/store.h"
 #include "model/model.h"
@@ -17,6 +18,7 @@
 struct gs_model_parts;
 
 struct gs_model {
+    struct gs_overlay overlay; /* of a model with a delta: its parts; store is then its store */
     struct gs_store *store;
     struct gs_natives *natives; /* NULL: none, or not to be understood */
     struct gs_part_file *part_file; /* the same */

@@ -113,7 +113,18 @@ static int read_info(struct gs_model *model, struct gs_err *err)
     return GS_OK;
 }
 
-int gs_model_open(const char *path, struct gs_model **out, struct gs_err *err)
+static int open_store(struct gs_model *model, const char *path, const char *delta,
+                      struct gs_err *err)
+{
+    if (!delta)
+        return gs_store_open(path, &model->store, err);
+    int rc = gs_overlay_open(path, delta, &model->overlay, err);
+    model->store = model->overlay.store;
+    return rc;
+}
+
+static int open_model(const char *path, const char *delta, struct gs_model **out,
+                      struct gs_err *err)
 {
     int rc;
 
@@ -127,7 +138,7 @@ int gs_model_open(const char *path, struct gs_model **out, struct gs_err *err)
     }
     pthread_mutex_init(&parts->lock, NULL);
     model->parts = parts;
-    rc = gs_store_open(path, &model->store, err);
+    rc = open_store(model, path, delta, err);
     /* A native file that cannot be understood still opens; running it will say why. */
     if (!rc && gs_natives_open(model->store, &model->natives, NULL) == GS_E_NOMEM)
         rc = gs_fail_nomem(err, path);
@@ -139,6 +150,17 @@ int gs_model_open(const char *path, struct gs_model **out, struct gs_err *err)
     }
     *out = model;
     return GS_OK;
+}
+
+int gs_model_open(const char *path, struct gs_model **out, struct gs_err *err)
+{
+    return open_model(path, NULL, out, err);
+}
+
+int gs_model_open_delta(const char *base, const char *delta, struct gs_model **out,
+                        struct gs_err *err)
+{
+    return open_model(base, delta, out, err);
 }
 
 void gs_model_close(struct gs_model **modelp)
@@ -156,7 +178,10 @@ void gs_model_close(struct gs_model **modelp)
     gs_free(&model->meta_value);
     gs_natives_close(&model->natives);
     gs_part_file_close(&model->part_file);
-    gs_store_close(&model->store);
+    if (model->overlay.store)
+        gs_overlay_close(&model->overlay);
+    else
+        gs_store_close(&model->store);
     gs_free(modelp);
 }
 

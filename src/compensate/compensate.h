@@ -70,8 +70,8 @@ struct gs_moments {
 /* How the numbers of a factor are stored: vector by vector (columns of A, rows of B), each with
  * an f32 scale. */
 struct gs_factor_format {
-    const char *name; /* "f16", "int8" */
-    unsigned bits;
+    const char *name; /* "f16", "int8", "sign" */
+    unsigned bits;    /* 16, 8 or 1 */
     float (*scale)(const float *v, size_t n);
     uint16_t (*code)(float v);  /* of a number over its scale: the nearest */
     float (*value)(uint16_t code);

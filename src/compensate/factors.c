@@ -3,8 +3,8 @@
  *
  * As written, little-endian, for each component k:
  *
- *   f32 scale, rows × code (u8 or u16)    column k of A: scale · value(code)
- *   f32 scale, cols × code                row k of B
+ *   f32 scale, rows × code    column k of A: scale · value(code); codes of one bit are packed
+ *   f32 scale, cols × code    row k of B     eight a byte, from the lowest bit on
  *
  * Scales are chosen so that what has been stored is stored again in the same bits; they need
  * not be kept beside the numbers. */
@@ -65,9 +65,30 @@ static float value_int8(uint16_t code)
     return (float)(int8_t)(uint8_t)code;
 }
 
+/* The mean magnitude, which is least squares for signs. */
+static float scale_sign(const float *v, size_t n)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += (double)fabsf(v[i]);
+    return (float)(sum / (double)GS_MAX(n, 1));
+}
+
+static uint16_t code_sign(float v)
+{
+    return v >= 0;
+}
+
+static float value_sign(uint16_t code)
+{
+    return code ? 1 : -1;
+}
+
 static const struct gs_factor_format formats[] = {
     {"f16", 16, scale_f16, code_f16, value_f16},
     {"int8", 8, scale_int8, code_int8, value_int8},
+    {"sign", 1, scale_sign, code_sign, value_sign},
 };
 
 const struct gs_factor_format *gs_factor_format_at(size_t index)
@@ -119,9 +140,15 @@ void gs_low_rank_destroy(struct gs_low_rank **low)
     gs_free(low);
 }
 
+static uint64_t vector_bytes(const struct gs_factor_format *format, uint64_t n)
+{
+    return format->bits == 1 ? (n + 7) / 8 : n * (format->bits / 8);
+}
+
 uint64_t gs_low_rank_bytes(const struct gs_low_rank *low)
 {
-    return low->rank * (8 + ((uint64_t)low->rows + low->cols) * low->format->bits / 8);
+    return low->rank * (8 + vector_bytes(low->format, low->rows) +
+                        vector_bytes(low->format, low->cols));
 }
 
 static uint8_t *write_vector(const struct gs_factor_format *format, const float *v, size_t n,
@@ -134,11 +161,15 @@ static uint8_t *write_vector(const struct gs_factor_format *format, const float 
         *dst++ = (uint8_t)(bits >> 8 * i);
     for (size_t i = 0; i < n; i++) {
         uint16_t code = format->code(v[i] / scale);
-        *dst++ = (uint8_t)code;
+        if (format->bits == 1) {
+            dst[i / 8] = (uint8_t)((i % 8 ? dst[i / 8] : 0) | code << i % 8);
+            continue;
+        }
+        dst[i * format->bits / 8] = (uint8_t)code;
         if (format->bits > 8)
-            *dst++ = (uint8_t)(code >> 8);
+            dst[2 * i + 1] = (uint8_t)(code >> 8);
     }
-    return dst;
+    return dst + vector_bytes(format, n);
 }
 
 void gs_low_rank_write(const struct gs_low_rank *low, uint8_t *dst)
@@ -153,9 +184,13 @@ static int read_vector(struct gs_cursor *c, const struct gs_factor_format *forma
                        size_t n, struct gs_err *err)
 {
     float scale = gs_f32_from_bits(gs_cursor_u32(c));
+    const uint8_t *codes = gs_cursor_bytes(c, vector_bytes(format, n));
 
-    for (size_t i = 0; i < n; i++) {
-        v[i] = scale * format->value(format->bits > 8 ? gs_cursor_u16(c) : gs_cursor_u8(c));
+    for (size_t i = 0; codes && i < n; i++) {
+        uint16_t code = format->bits == 1   ? codes[i / 8] >> i % 8 & 1
+                        : format->bits == 8 ? codes[i]
+                                            : gs_load_u16(codes + 2 * i);
+        v[i] = scale * format->value(code);
         if (!isfinite(v[i]))
             return gs_fail_at(err, GS_E_FORMAT, c->pos,
                               "low-rank factors: a value is not finite");
@@ -172,7 +207,7 @@ int gs_low_rank_read(struct gs_cursor *c, size_t rows, size_t cols, size_t rank,
 
     *out = NULL;
     if (rank > rows || rank > cols || !gs_add_ok(rows, cols, &numbers) ||
-        (rank && (numbers + 8 > gs_cursor_left(c) / rank ||
+        (rank && (numbers / 8 > gs_cursor_left(c) / rank ||
                   gs_low_rank_bytes(&shape) > gs_cursor_left(c))))
         return gs_fail_at(err, GS_E_FORMAT, c->pos,
                           "low-rank factors: rank %zu of a matrix of %zu × %zu does not fit "

@@ -132,6 +132,10 @@ static void test_optimal(void **state)
         loss = loss_of(moments[i], p->e, low);
         assert_true(loss <= least * 1.02 && loss < 0.9 * loss_of(moments[i], p->e, NULL));
         gs_low_rank_destroy(&low);
+        /* signs of factors: still a gain, where no second bit could be spent better */
+        low = correct(p, moments[i], RANK, "sign");
+        assert_true(loss_of(moments[i], p->e, low) < loss_of(moments[i], p->e, NULL));
+        gs_low_rank_destroy(&low);
     }
     gs_free(&p);
 }
@@ -161,10 +165,12 @@ static void test_edges(void **state)
     gs_low_rank_destroy(&low);
 
     memset(p->e, 0, sizeof p->e);
-    low = correct(p, NULL, RANK, "int8");
-    for (size_t i = 0; i < RANK * COLS; i++)
-        assert_true(low->b[i] == 0);
-    gs_low_rank_destroy(&low);
+    for (size_t f = 0; gs_factor_format_at(f); f++) {
+        low = correct(p, NULL, RANK, gs_factor_format_at(f)->name);
+        for (size_t i = 0; i < RANK * COLS; i++)
+            assert_true(low->b[i] == 0);
+        gs_low_rank_destroy(&low);
+    }
     low = correct(p, NULL, 0, "f16");
     assert_int_equal(gs_low_rank_bytes(low), 0);
     gs_low_rank_destroy(&low);
@@ -208,7 +214,8 @@ static void test_file_and_product(void **state)
         gs_low_rank_destroy(&other);
 
         uint64_t bytes = gs_low_rank_bytes(low);
-        assert_int_equal(bytes, RANK * (8 + (ROWS + COLS) * format->bits / 8));
+        assert_int_equal(bytes, RANK * (8 + (ROWS * format->bits + 7) / 8 +
+                                         (COLS * format->bits + 7) / 8));
         uint8_t *buffer = gs_alloc(bytes, 1);
         gs_low_rank_write(low, buffer);
         struct gs_cursor c = gs_cursor_make(buffer, bytes);
