@@ -18,6 +18,9 @@ static const struct gs_codebook_kind *const kinds[] = {
     &gs_codebook_posit,
     &gs_codebook_ternary,
     &gs_codebook_binary,
+    &gs_codebook_e8p,
+    &gs_codebook_vector,
+    &gs_codebook_product,
 };
 
 const struct gs_codebook_kind *gs_codebook_at(size_t index)

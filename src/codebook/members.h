@@ -13,5 +13,8 @@ extern const struct gs_codebook_kind gs_codebook_dynamic;
 extern const struct gs_codebook_kind gs_codebook_posit;
 extern const struct gs_codebook_kind gs_codebook_ternary;
 extern const struct gs_codebook_kind gs_codebook_binary;
+extern const struct gs_codebook_kind gs_codebook_e8p;
+extern const struct gs_codebook_kind gs_codebook_vector;
+extern const struct gs_codebook_kind gs_codebook_product;
 
 #endif

@@ -49,6 +49,12 @@ static unsigned walk(void (*fn)(const struct gs_codebook *codebook))
     return made;
 }
 
+/* Weights of a group that are whole codes. */
+static size_t whole(const struct gs_codebook *codebook)
+{
+    return GROUP - GROUP % codebook->dim;
+}
+
 static float *new_table(const struct gs_codebook *codebook)
 {
     float *table = gs_alloc(codebook->table_floats, sizeof *table);
@@ -192,9 +198,9 @@ static void check_nearest(const struct gs_codebook *codebook)
     struct gs_group group;
 
     for (size_t i = 0; gs_scale_rule_at(i); i++) {
-        gs_codebook_fit(codebook, gs_scale_rule_at(i), weights, importances, GROUP, table,
-                        &group);
-        for (unsigned k = 0; k < GROUP; k += 4 * codebook->dim) {
+        gs_codebook_fit(codebook, gs_scale_rule_at(i), weights, importances,
+                        whole(codebook), table, &group);
+        for (unsigned k = 0; k < whole(codebook); k += 4 * codebook->dim) {
             check_nearest_in(codebook, &group, weights + k, NULL);
             check_nearest_in(codebook, &group, weights + COLS + k, importances + k);
         }
@@ -217,9 +223,9 @@ static void check_fit(const struct gs_codebook *codebook)
         const struct gs_scale_rule *rule = gs_scale_rule_at(i);
         struct gs_group group = {0}, twin = {0};
         gs_alloc_guard(true);
-        gs_codebook_fit(codebook, rule, weights, importances, GROUP, table, &group);
+        gs_codebook_fit(codebook, rule, weights, importances, whole(codebook), table, &group);
         gs_alloc_guard(false);
-        gs_codebook_fit(codebook, rule, weights, importances, GROUP, again, &twin);
+        gs_codebook_fit(codebook, rule, weights, importances, whole(codebook), again, &twin);
         assert_true(group.scale == twin.scale && group.zero == twin.zero);
         assert_int_equal(group.choice, twin.choice);
         assert_memory_equal(table, again, table_bytes);
@@ -264,9 +270,9 @@ static void check_odd_groups(const struct gs_codebook *codebook)
                                        : (float)(i % 5) * 0.1f);
         for (int weighted = 0; weighted < 2; weighted++)
             for (size_t r = 0; gs_scale_rule_at(r); r++) {
-                gs_codebook_fit(codebook, gs_scale_rule_at(r), x, weighted ? h : NULL, GROUP,
-                                table, &group);
-                for (unsigned i = 0; i < GROUP; i += codebook->dim) {
+                gs_codebook_fit(codebook, gs_scale_rule_at(r), x, weighted ? h : NULL,
+                                whole(codebook), table, &group);
+                for (unsigned i = 0; i < whole(codebook); i += codebook->dim) {
                     gs_codebook_nearest(codebook, &group, x + i, NULL, y);
                     for (unsigned k = 0; k < codebook->dim; k++)
                         assert_true(isfinite(y[k]));
