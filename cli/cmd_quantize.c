@@ -29,6 +29,7 @@ static json_t *plan_json(const struct gs_plan_info *plan)
     json_put(root, "scratch_bytes", json_count(plan->scratch_bytes));
     json_put(root, "seconds", json_number(plan->seconds));
     json_put(root, "calibration_tokens", json_count(plan->calib_tokens));
+    json_put(root, "fold", plan->fold ? json_string(plan->fold) : json_null());
     json_put(root, "tensors", list);
     return root;
 }
@@ -46,6 +47,19 @@ static void print_tensors(const struct gs_plan_info *plan)
     putchar('\n');
 }
 
+/* A line at a time, as notes come. */
+static void print_fold(const struct settings *s, const char *text)
+{
+    for (size_t n; text && *text; text += n) {
+        n = strcspn(text, "\n");
+        if (s->dry_run)
+            printf("%.*s\n", (int)n, text);
+        else
+            note("%.*s", (int)n, text);
+        n += text[n] == '\n';
+    }
+}
+
 static int show_plan(void *ctx, const struct gs_plan_info *plan)
 {
     const struct settings *s = ctx;
@@ -54,6 +68,7 @@ static int show_plan(void *ctx, const struct gs_plan_info *plan)
     progress_clear();
     if (s->dry_run && s->json)
         return print_json(plan_json(plan));
+    print_fold(s, plan->fold);
     format_bytes(plan->file_bytes, size, sizeof size);
     format_bytes(plan->memory_bytes, memory, sizeof memory);
     format_bytes(plan->scratch_bytes, scratch, sizeof scratch);
@@ -134,6 +149,7 @@ static int run(const struct settings *s)
         .imatrix = s->imatrix, .type = s->type, .pure = s->pure, .keep = s->keep.path,
         .n_keep = s->keep.count, .size = s->size,
         .reuse = s->requantize_changed,
+        .fold = s->fold && strcmp(s->fold, "none") ? s->fold : NULL,
         .allow_requantize = s->allow_requantize, .overwrite = s->overwrite,
         .resume = s->resume, .dry_run = s->dry_run, .no_eval = s->no_eval, .tune = s->tune,
         .threads = s->threads, .plan = show_plan, .progress = progress};
@@ -170,6 +186,9 @@ static const struct option options[] = {
     {0, "requantize-changed", "OLD", "with --type: take matrices whose type is the same from OLD, "
      "a file made from MODEL before", &kind_string,
      offsetof(struct settings, requantize_changed), 0, 0},
+    {0, "fold", "LIST", "with --type: transforms folded into the weights first: names with commas "
+     "of rotate-residual, untie, rotate-values, scale-values, scale-norms, scale-ffn; auto: those "
+     "that lower layer errors; none", &kind_string, offsetof(struct settings, fold), 0, 0},
     {0, "recipe", "RECIPE", "a file, or pairs such as grid=trellis12,seed=1", &kind_string,
      offsetof(struct settings, recipe), 0, 0},
     {0, "calib", "FILE", "calibration text, or JSONL with a member text; may be repeated; "

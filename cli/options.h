@@ -48,7 +48,7 @@ struct settings {
     const char *recipe, *imatrix, *tune;
     struct files calib, keep;
     uint64_t size;
-    const char *requantize_changed;
+    const char *requantize_changed, *fold;
     uint64_t tokens;
     bool pure;
     bool allow_requantize, resume, dry_run, no_eval;

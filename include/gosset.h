@@ -378,6 +378,8 @@ struct gs_plan_info {
     uint64_t scratch_bytes;  /* on disk beside the output while working */
     double seconds;          /* estimate, from the speed of this machine just now */
     uint64_t calib_tokens;
+    const char *fold;        /* a line for each transform: what it bought, or why it is off; NULL:
+                                nothing was to be folded */
     size_t n_tensors;
     const struct gs_plan_tensor *tensors;
 };
@@ -395,6 +397,8 @@ struct gs_quantize_options {
     size_t n_keep;
     const char *reuse;           /* a stock file made from src before: matrices that keep their
                                     type are taken from it; or NULL */
+    const char *fold;            /* stock files: transforms to fold into the weights, by name with
+                                    commas, or "auto": those that lower layer errors; NULL: none */
     const char *recipe;          /* a file, or "key=value,…"; NULL = the default */
     const char *const *calib;    /* texts or JSONL files; none = the model's own samples */
     size_t n_calib;

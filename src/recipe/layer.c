@@ -20,6 +20,7 @@
 #include "core/half.h"
 #include "core/log.h"
 #include "linalg/gram.h"
+#include "recipe/recode.h"
 #include "recipe/work.h"
 
 uint64_t gs_work_payload_bytes(const struct gs_plan_item *item)
@@ -88,41 +89,10 @@ size_t gs_work_strip_rows(const struct gs_plan_item *item)
     return GS_MIN(item->rows, GS_MAX(rows, STRIP_ROWS));
 }
 
-struct decode_job {
-    const struct gs_tensor *t;
-    const uint8_t *data;
-    uint64_t row_bytes;
-    float *w;
-};
-
-static void decode_rows(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
-{
-    const struct decode_job *job = ctx;
-    size_t cols = job->t->dim[0];
-
-    for (size_t r = begin; r < end; r++)
-        gs_kernels()->decode[job->t->type](job->data + r * job->row_bytes, job->w + r * cols,
-                                           cols);
-}
-
 int gs_work_decode(const struct gs_work *work, const struct gs_plan_item *item, size_t first,
                    size_t rows, float *w, struct gs_err *err)
 {
-    struct decode_job job = {.t = item->source, .w = w};
-    const void *data;
-    int rc;
-
-    if ((rc = gs_store_data(work->store, item->source, &data, err)) ||
-        (rc = gs_type_row_bytes(item->source->type, item->cols, &job.row_bytes, err)))
-        return rc;
-    job.data = (const uint8_t *)data + first * job.row_bytes;
-    gs_team_run(work->team, rows, 16, decode_rows, &job);
-    for (size_t i = 0; i < rows * item->cols; i++)
-        if (!isfinite(w[i]))
-            return gs_fail(err, GS_E_FORMAT, "%s: tensor %s: row %zu, column %zu is %s",
-                           item->source->file, item->source->name, first + i / item->cols,
-                           i % item->cols, isnan(w[i]) ? "NaN" : "infinite");
-    return GS_OK;
+    return gs_decode_rows(work->store, work->team, item->source, first, rows, w, err);
 }
 
 static int add_squares(const struct gs_work *work, const struct gs_plan_item *item,

@@ -23,19 +23,25 @@ struct factors {
 /* σ beside the damping by channel: for channels that never fire. */
 #define SIGMA 1e-9
 
-int gs_work_damped_ldl(const struct gs_work *work, double *h, size_t n, size_t block,
-                       double *damping, struct gs_ldl *out, struct gs_err *err)
+int gs_damped_ldl(struct gs_team *team, double share, double *h, size_t n, size_t block,
+                  double *damping, struct gs_ldl *out, struct gs_err *err)
 {
     for (size_t i = 0; i < n; i++) {
         damping[i] = h[i * n + i];
-        h[i * n + i] += work->recipe.damping * damping[i];
+        h[i * n + i] += share * damping[i];
     }
-    int rc = gs_ldl_create(work->team, h, n, block, SIGMA, out, err);
+    int rc = gs_ldl_create(team, h, n, block, SIGMA, out, err);
     for (size_t i = 0; i < n; i++) {
         h[i * n + i] = damping[i];
-        damping[i] *= work->recipe.damping;
+        damping[i] *= share;
     }
     return rc;
+}
+
+int gs_work_damped_ldl(const struct gs_work *work, double *h, size_t n, size_t block,
+                       double *damping, struct gs_ldl *out, struct gs_err *err)
+{
+    return gs_damped_ldl(work->team, work->recipe.damping, h, n, block, damping, out, err);
 }
 
 static int find_factor(const struct gs_work *work, struct factors *f, size_t n, unsigned dim,

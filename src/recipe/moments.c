@@ -8,45 +8,35 @@
 #include "linalg/gram.h"
 #include "recipe/work.h"
 
-/* Where the tap puts what it sees. */
-struct gather {
-    const struct gs_work *work;
-    const struct gs_block_weights *w;
-    struct gs_moments *inputs; /* by enum gs_plan_input */
-    double seconds;            /* spent here */
-    int rc;
-    struct gs_err *err;
-};
-
-static void see_input(void *ctx, const struct gs_matrix *w, const float *x, size_t T)
+void gs_moments_see(void *ctx, const struct gs_matrix *w, const float *x, size_t T)
 {
-    struct gather *g = ctx;
-    enum gs_plan_input input = gs_plan_first_input(g->w, w);
+    struct gs_moments_tap *tap = ctx;
+    enum gs_plan_input input = gs_plan_first_input(tap->w, w);
     double start = gs_cpu_seconds();
 
-    if (!g->rc && input < GS_INPUT_BLOCK_COUNT && g->inputs[input].h)
-        g->rc = gs_gram_add(g->work->team, x, T, w->cols, w->cols, g->inputs[input].h, g->err);
-    g->seconds += gs_cpu_seconds() - start;
+    if (!tap->rc && input < GS_INPUT_BLOCK_COUNT && tap->inputs[input].h)
+        tap->rc = gs_gram_add(tap->team, x, T, w->cols, w->cols, tap->inputs[input].h, tap->err);
+    tap->seconds += gs_cpu_seconds() - start;
 }
 
 static int gather_block(struct gs_work *work, uint32_t il, enum gs_block_part part,
                         struct gs_moments *inputs, struct gs_err *err)
 {
     const struct gs_block_weights *w = &work->lm->blocks[il];
-    struct gather g = {.work = work, .w = w, .inputs = inputs, .err = err};
+    struct gs_moments_tap tap = {.team = work->team, .w = w, .inputs = inputs, .err = err};
     size_t ctx = work->calib.ctx, floats = ctx * work->lm->config.n_embd;
     double start = gs_cpu_seconds();
     int rc = GS_OK;
 
-    gs_decoder_tap(work->decoder, see_input, &g);
+    gs_decoder_tap(work->decoder, gs_moments_see, &tap);
     for (size_t s = 0; !rc && s < work->calib.sequences; s++) {
         memcpy(work->x, work->states.data + s * floats, floats * sizeof *work->x);
         gs_decoder_block(work->decoder, il, w, part, work->x, ctx);
-        rc = g.rc ? g.rc : gs_work_progress(work, err);
+        rc = tap.rc ? tap.rc : gs_work_progress(work, err);
     }
     gs_decoder_tap(work->decoder, NULL, NULL);
-    work->seconds.moments += g.seconds;
-    work->seconds.forward += gs_cpu_seconds() - start - g.seconds;
+    work->seconds.moments += tap.seconds;
+    work->seconds.forward += gs_cpu_seconds() - start - tap.seconds;
     return rc;
 }
 

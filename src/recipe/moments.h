@@ -19,6 +19,18 @@ struct gs_moments {
     double *h; /* NULL: not gathered */
 };
 
+/* A decoder's tap (model/layers.h) that adds to the lower triangles of the inputs of block w. */
+struct gs_moments_tap {
+    struct gs_team *team;
+    const struct gs_block_weights *w;
+    struct gs_moments *inputs; /* by enum gs_plan_input; h NULL: not wanted */
+    double seconds;            /* spent in it, of the processor */
+    int rc;                    /* what went wrong, once the decoder returns */
+    struct gs_err *err;
+};
+
+void gs_moments_see(void *tap, const struct gs_matrix *w, const float *x, size_t T);
+
 /* Sums over the inputs of the half `part` of block il, for the unfinished ones of
  * items[first … end-1]; inputs: by enum gs_plan_input. il = n_layer: the input of the head. */
 int gs_moments_gather(struct gs_work *work, uint32_t il, enum gs_block_part part, size_t first,

@@ -5,6 +5,7 @@
  *
  *   gosset.recipe                 text of the recipe, every field
  *   gosset.source.hash            of the source's tensors, in the order of the source
+ *   gosset.fold, gosset.fold.hash  what was folded into the weights before (fold.h)
  *   gosset.calibration.{name,hash,tokens}, or gosset.imatrix.hash
  *   gosset.tune                   stages of tuning, if there were any
  *   gosset.eval.{tokens,ppl,ref_ppl,kld_mean,kld_p999,top1}   measured against the source
@@ -19,6 +20,7 @@
 
 #include "core/alloc.h"
 #include "model/part_file.h"
+#include "recipe/fold.h"
 #include "recipe/recode.h"
 
 #define QUANTIZATION_VERSION 2
@@ -206,6 +208,10 @@ static int set_story(const struct gs_work *work, struct gs_meta *meta, struct gs
     if (!rc && work->plan.mix)
         rc = gs_meta_set_uint(meta, "general.file_type", gs_mix_file_type(work->plan.mix), err);
     if (rc || (rc = set_hash(meta, "gosset.source.hash", work->source_hash, err)))
+        return rc;
+    if (work->fold && work->fold->on &&
+        ((rc = gs_meta_set_str(meta, "gosset.fold", str(work->fold->names), err)) ||
+         (rc = set_hash(meta, "gosset.fold.hash", work->fold->hash, err))))
         return rc;
     if (work->imatrix.diagonal)
         return set_hash(meta, "gosset.imatrix.hash", work->imatrix.hash, err);

@@ -124,7 +124,7 @@ static void choose_type(struct gs_plan *plan, const struct gs_lm *lm, struct gs_
                         : gs_mix_type(plan->mix, &place);
 
     item->type = gs_mix_fallback(want, item->cols);
-    if (item->type != want)
+    if (item->type != want && !options->quiet)
         gs_log(GS_LOG_WARN, "tensor %s becomes %s: its rows of %zu weights are no whole blocks "
                "of %u, as %s has them", place.name, gs_type_info(item->type)->name, item->cols,
                gs_type_info(want)->block, gs_type_info(want)->name);

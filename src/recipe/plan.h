@@ -71,6 +71,7 @@ struct gs_plan_options {
     const int *types;       /* by tensor of the source, instead of the mix's; negative or NULL:
                                as the mix says */
     bool allow_requantize;
+    bool quiet;             /* a plan whose warnings were given before */
 };
 
 int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,

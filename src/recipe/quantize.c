@@ -19,6 +19,7 @@
 #include "recipe/budget.h"
 #include "recipe/convert.h"
 #include "recipe/estimate.h"
+#include "recipe/fold.h"
 #include "recipe/native_file.h"
 #include "recipe/reuse.h"
 #include "recipe/tune.h"
@@ -77,6 +78,12 @@ static int check_options(const struct gs_quantize_options *o, const struct gs_re
     if (!(codebook && o->bpw == 0) && (!o->type || is_auto(o)) && !o->size &&
         !(o->bpw > 0 && o->bpw <= 64))
         return gs_fail(err, GS_E_ARG, "%g bits a weight: give a number from 1 on", o->bpw);
+    if (!o->type && o->fold)
+        return gs_fail(err, GS_E_ARG, "folding is for block types; a native file has transforms "
+                       "of its own");
+    if (o->fold && o->imatrix)
+        return gs_fail(err, GS_E_ARG, "an importance matrix is not that of a folded model: give "
+                       "a calibration text");
     struct gs_tune stages;
     if (o->tune && o->type)
         return gs_fail(err, GS_E_ARG, "tuning is for native files, not for block types");
@@ -142,6 +149,16 @@ static int open_source(struct gs_work *work, const char *src, const char *dst,
     return gs_lm_open(work->store, &work->lm, err);
 }
 
+int gs_work_decoder(struct gs_work *work, struct gs_err *err)
+{
+    const struct gs_decoder_options options = {.ctx = (uint32_t)work->calib.ctx,
+                                               .batch = (uint32_t)work->calib.ctx,
+                                               .native = true, .exact = true,
+                                               .team = work->team};
+
+    return gs_decoder_create(work->lm, &options, &work->decoder, err);
+}
+
 /* Reads or samples the calibration set, and what forwards over it need. */
 static int calibrate(struct gs_work *work, struct gs_err *err)
 {
@@ -158,13 +175,7 @@ static int calibrate(struct gs_work *work, struct gs_err *err)
     if (!rc)
         rc = gs_calib_create(&source, &work->recipe, work->lm, work->tokenizer, work->team,
                              &work->calib, err);
-    const struct gs_decoder_options decoder = {.ctx = (uint32_t)work->calib.ctx,
-                                               .batch = (uint32_t)work->calib.ctx,
-                                               .native = true, .exact = true,
-                                               .team = work->team};
-    if (rc || !work->uses_h)
-        return rc;
-    return gs_decoder_create(work->lm, &decoder, &work->decoder, err);
+    return rc || !work->uses_h ? rc : gs_work_decoder(work, err);
 }
 
 /* The plan for options, without the overhead of the file, which is returned: bytes of the file
@@ -246,10 +257,15 @@ static int make_plan(struct gs_work *work, struct gs_err *err)
 {
     const struct gs_quantize_options *o = work->options;
     struct gs_plan_options options = {.bpw = o->bpw, .allow_requantize = o->allow_requantize,
-                                      .pure = o->pure};
+                                      .pure = o->pure,
+                                      .quiet = work->plan.items != NULL};
     uint64_t overhead = 0, bytes = 0;
     int rc = gs_keeps_create(o->keep, o->n_keep, &options.keeps, err);
 
+    gs_plan_clear(&work->plan);
+    work->total = 0;
+    if (work->source) /* what was refused, was refused of it */
+        options.allow_requantize = true;
     if (!rc && is_auto(o)) {
         rc = plan_types(work, &options, err);
     } else if (!rc) {
@@ -311,7 +327,12 @@ static int report(struct gs_work *work, struct gs_quantize_result *out, uint64_t
         describe(work, rows);
         info.tensors = rows;
         info.calib_tokens = work->uses_h ? work->calib.sequences * work->calib.ctx : 0;
-        *scratch = info.scratch_bytes;
+        *scratch = info.scratch_bytes; /* the folded model has its room already */
+        info.scratch_bytes += work->fold_bytes;
+        if (work->fold) {
+            info.fold = work->fold->text;
+            info.memory_bytes = GS_MAX(info.memory_bytes, work->fold->memory);
+        }
         *out = (struct gs_quantize_result){.parameters = info.parameters, .bytes = info.bytes,
                                            .file_bytes = info.file_bytes, .bpw = info.bpw};
         if (o->plan && o->plan(o->plan_ctx, &info))
@@ -326,7 +347,8 @@ static uint64_t work_key(const struct gs_work *work)
 {
     char *recipe = gs_recipe_text(&work->recipe);
     uint64_t facts[] = {work->source_hash, work->uses_h ? work->calib.hash : 0,
-                        work->imatrix.hash, work->reuse_hash};
+                        work->imatrix.hash, work->reuse_hash,
+                        work->fold ? work->fold->hash : 0};
     uint64_t key = gs_fingerprint(GS_NATIVE_VERSION, facts, sizeof facts);
 
     if (recipe)
@@ -469,9 +491,28 @@ static void work_clear(struct gs_work *work, bool done)
     gs_imatrix_clear(&work->imatrix);
     gs_plan_clear(&work->plan);
     gs_tokenizer_destroy(&work->tokenizer);
+    gs_fold_destroy(&work->fold);
     gs_lm_close(&work->lm);
+    gs_lm_close(&work->source_lm);
     gs_team_destroy(&work->team);
     gs_store_close(&work->store);
+    gs_store_close(&work->source);
+}
+
+/* All that comes before work, in the order of its costs. Types by measurement come after folding,
+ * others before it, because folding is measured with them; a folded model is planned anew. */
+static int prepare(struct gs_work *work, const char *src, const char *dst, struct gs_err *err)
+{
+    const struct gs_quantize_options *o = work->options;
+    bool later = is_auto(o);
+    int rc;
+
+    if ((rc = open_source(work, src, dst, err)) || (!later && (rc = make_plan(work, err))) ||
+        (rc = calibrate(work, err)))
+        return rc;
+    if (o->fold && (rc = gs_work_fold(work, dst, later || !o->dry_run, err)))
+        return rc;
+    return later || work->source ? make_plan(work, err) : GS_OK;
 }
 
 int gs_quantize_model(const char *src, const char *dst,
@@ -486,10 +527,7 @@ int gs_quantize_model(const char *src, const char *dst,
     if (!work)
         return gs_fail_nomem(err, "quantizing");
     work->options = options;
-    if ((rc = open_source(work, src, dst, err)) ||
-        (!is_auto(options) && (rc = make_plan(work, err))) || (rc = calibrate(work, err)) ||
-        (is_auto(options) && (rc = make_plan(work, err))) ||
-        (rc = report(work, &result, &scratch, err)) ||
+    if ((rc = prepare(work, src, dst, err)) || (rc = report(work, &result, &scratch, err)) ||
         options->dry_run)
         goto out;
     if ((rc = gs_journal_open(dst, work_key(work), work->plan.n_items, options->resume,

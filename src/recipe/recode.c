@@ -185,3 +185,43 @@ int gs_recode(struct gs_recoder *recoder, const struct gs_tensor *t, const void 
     }
     return rc;
 }
+
+/* ---- to f32 ------------------------------------------------------------------------------- */
+
+struct decode_job {
+    const struct gs_tensor *t;
+    const uint8_t *data;
+    uint64_t row_bytes;
+    float *w;
+};
+
+static void decode_rows(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
+{
+    const struct decode_job *job = ctx;
+    size_t cols = job->t->dim[0];
+
+    for (size_t r = begin; r < end; r++)
+        gs_kernels()->decode[job->t->type](job->data + r * job->row_bytes, job->w + r * cols,
+                                           cols);
+}
+
+int gs_decode_rows(struct gs_store *store, struct gs_team *team, const struct gs_tensor *t,
+                   size_t first, size_t rows, float *w, struct gs_err *err)
+{
+    struct decode_job job = {.t = t, .w = w};
+    size_t cols = t->dim[0];
+    const void *data;
+    int rc;
+
+    if ((rc = gs_store_data(store, t, &data, err)) ||
+        (rc = gs_type_row_bytes(t->type, cols, &job.row_bytes, err)))
+        return rc;
+    job.data = (const uint8_t *)data + first * job.row_bytes;
+    gs_team_run(team, rows, 16, decode_rows, &job);
+    for (size_t i = 0; i < rows * cols; i++)
+        if (!isfinite(w[i]))
+            return gs_fail(err, GS_E_FORMAT, "%s: tensor %s: row %zu, column %zu is %s", t->file,
+                           t->name, first + i / cols, i % cols,
+                           isnan(w[i]) ? "NaN" : "infinite");
+    return GS_OK;
+}

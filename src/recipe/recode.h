@@ -28,4 +28,9 @@ int gs_recode(struct gs_recoder *recoder, const struct gs_tensor *tensor, const 
 /* True if values survive the change of type whatever they are. */
 bool gs_recode_is_widening(enum gs_type from, enum gs_type to);
 
+/* Rows first … first + rows - 1 of a matrix of any float or block type, or a vector's one row,
+ * as f32 (rows, dim[0]). One that is NaN or infinite is an error that names it. */
+int gs_decode_rows(struct gs_store *store, struct gs_team *team, const struct gs_tensor *tensor,
+                   size_t first, size_t rows, float *w, struct gs_err *err) GS_MUST_USE;
+
 #endif

@@ -13,6 +13,7 @@
 #include "core/alloc.h"
 #include "core/hash.h"
 #include "file/map.h"
+#include "recipe/fold.h"
 
 #define WEIGHT 1e-30
 
@@ -26,9 +27,16 @@ static int check_source(const struct gs_work *work, const struct gs_store *old,
     snprintf(want, sizeof want, "%016" PRIx64, work->source_hash);
     if (rc < 0)
         return rc;
-    if (rc == 1 && gs_str_equal(hash, want))
-        return GS_OK;
-    return gs_fail(err, GS_E_ARG, "%s: was not made from this model", gs_store_path(old));
+    if (rc == 0 || !gs_str_equal(hash, want))
+        return gs_fail(err, GS_E_ARG, "%s: was not made from this model", gs_store_path(old));
+    uint64_t fold = work->fold ? work->fold->hash : 0;
+    snprintf(want, sizeof want, "%016" PRIx64, fold);
+    if ((rc = gs_meta_get_str(gs_store_meta(old), "gosset.fold.hash", &hash, err)) < 0)
+        return rc;
+    if (rc ? !gs_str_equal(hash, want) : fold != 0)
+        return gs_fail(err, GS_E_ARG, "%s: other transforms are folded into its weights",
+                       gs_store_path(old));
+    return GS_OK;
 }
 
 /* The relative error that the old file tells for a name; 0 if none. */

@@ -46,8 +46,12 @@ struct gs_rounded {
 struct gs_work {
     const struct gs_quantize_options *options;
     struct gs_recipe recipe;
-    struct gs_store *store;
+    struct gs_store *store;    /* the source, or the folded model in its place */
     struct gs_lm *lm;
+    struct gs_store *source;   /* behind a folded model; NULL: nothing was folded */
+    struct gs_lm *source_lm;
+    struct gs_fold *fold;      /* what was folded, or would be; NULL: not asked for */
+    uint64_t fold_bytes;       /* of the folded model on disk */
     struct gs_tokenizer *tokenizer;
     struct gs_team *team;
     struct gs_plan plan;
@@ -65,6 +69,15 @@ struct gs_work {
     struct gs_quantize_seconds seconds;
     double loss, energy;
 };
+
+/* The decoder for work->lm and the calibration set. */
+int gs_work_decoder(struct gs_work *work, struct gs_err *err) GS_MUST_USE;
+
+/* Decides what options->fold folds, by the plan's types if there is a plan, and puts the folded
+ * model in the source's place, if need_model or the plan changes with it: the plan is then to be
+ * made anew. */
+int gs_work_fold(struct gs_work *work, const char *dst, bool need_model, struct gs_err *err)
+    GS_MUST_USE;
 
 /* GS_E_STOPPED if the caller wants so. */
 int gs_work_progress(const struct gs_work *work, struct gs_err *err) GS_MUST_USE;
@@ -91,8 +104,12 @@ int gs_work_diagonal(const struct gs_work *work, size_t first, size_t end, doubl
 /* Fills the record's end: what gs_work_rounded reads. */
 void gs_work_put_rounded(const struct gs_rounded *rounded, uint8_t *p);
 
-/* The factor of H with damping by channel, recipe.damping · H_ii, which is also put into
- * damping (n); h is as before on return. */
+/* The factor of H with damping by channel, share · H_ii, which is also put into damping (n); h
+ * is as before on return. */
+int gs_damped_ldl(struct gs_team *team, double share, double *h, size_t n, size_t block,
+                  double *damping, struct gs_ldl *out, struct gs_err *err) GS_MUST_USE;
+
+/* The same with the recipe's share. */
 int gs_work_damped_ldl(const struct gs_work *work, double *h, size_t n, size_t block,
                        double *damping, struct gs_ldl *out, struct gs_err *err) GS_MUST_USE;
 
