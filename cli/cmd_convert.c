@@ -10,7 +10,8 @@
 static int run(const struct settings *s)
 {
     struct gs_convert_options options = {
-        .type = s->type, .overwrite = s->overwrite, .threads = s->threads, .progress = progress};
+        .type = s->type, .fold = s->fold && strcmp(s->fold, "none") ? s->fold : NULL,
+        .overwrite = s->overwrite, .threads = s->threads, .progress = progress};
     struct gs_convert_result result;
     struct gs_err err = {0};
     char size[32];
@@ -40,6 +41,9 @@ static const struct option options[] = {
      offsetof(struct settings, output), 0, 0},
     {0, "type", "TYPE", "type of the matrices: f32, f16, bf16 or q8_0; without it as stored",
      &kind_string, offsetof(struct settings, type), 0, 0},
+    {0, "fold", "LIST", "rotations folded into the weights, names with commas of rotate-residual, "
+     "untie, rotate-values; the model stays the same function", &kind_string,
+     offsetof(struct settings, fold), 0, 0},
     {0, "overwrite", NULL, "replace FILE if it is a GGUF file", &kind_flag,
      offsetof(struct settings, overwrite), 0, 0},
 };

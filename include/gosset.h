@@ -306,6 +306,8 @@ GS_API int gs_bench_kernels(const struct gs_bench_options *options, gs_kernel_sp
 
 struct gs_convert_options {
     const char *type; /* "f32", "f16", "bf16", "q8_0" for matrices; NULL = as stored */
+    const char *fold; /* rotations to fold into the weights, as in gs_quantize_options; matrices
+                         are then f32 where type is NULL. NULL: none */
     bool overwrite;   /* replace an existing GGUF file, if it is not part of src */
     int threads;
     gs_progress_fn progress;

@@ -19,6 +19,7 @@
 #include "core/alloc.h"
 #include "core/log.h"
 #include "file/gguf.h"
+#include "recipe/fold.h"
 #include "recipe/recode.h"
 
 #define QUANTIZATION_VERSION 2 /* of ggml's block layouts */
@@ -292,14 +293,39 @@ out:
     return rc;
 }
 
+/* The folded model, from a file that has no name any more. */
+static int fold_store(struct gs_store *store, const char *dst,
+                      const struct gs_convert_options *options, struct gs_store **out,
+                      struct gs_err *err)
+{
+    struct gs_fold_options fold_options = {.list = options->fold};
+    struct gs_fold *fold = NULL;
+    struct gs_lm *lm = NULL;
+    int rc = gs_convert_check_output(store, dst, options->overwrite, err);
+
+    if (rc || (rc = gs_team_create(options->threads, &fold_options.team, err)))
+        return rc;
+    if (!(rc = gs_lm_open(store, &lm, err)) &&
+        !(rc = gs_fold_create(lm, &fold_options, &fold, err)))
+        rc = gs_fold_open(fold, dst, out, NULL, err);
+    gs_fold_destroy(&fold);
+    gs_lm_close(&lm);
+    gs_team_destroy(&fold_options.team);
+    return rc;
+}
+
 int gs_convert_model(const char *src, const char *dst, const struct gs_convert_options *options,
                      struct gs_convert_result *out, struct gs_err *err)
 {
-    struct gs_store *store = NULL;
+    struct gs_convert_options o = options ? *options : (struct gs_convert_options){.type = NULL};
+    struct gs_store *store = NULL, *folded = NULL;
     int rc = gs_store_open(src, &store, err);
 
+    if (!rc && o.fold && !(rc = fold_store(store, dst, &o, &folded, err)) && !o.type)
+        o.type = "f32";
     if (!rc)
-        rc = gs_convert_store(store, dst, options, out, err);
+        rc = gs_convert_store(folded ? folded : store, dst, &o, out, err);
+    gs_store_close(&folded);
     gs_store_close(&store);
     return rc;
 }

@@ -120,6 +120,14 @@ static int choose(struct gs_fold *fold, struct gs_err *err)
     return GS_OK;
 }
 
+int gs_fold_check(const struct gs_lm *lm, const char *list, bool calibrated, struct gs_err *err)
+{
+    static const struct gs_calib some;
+    struct gs_fold fold = {.lm = lm, .options = {.list = list, .calib = calibrated ? &some : NULL}};
+
+    return choose(&fold, err);
+}
+
 /* ---- what came of it ---------------------------------------------------------------------- */
 
 static GS_PRINTF(3, 4) void append(char *text, size_t size, const char *fmt, ...)

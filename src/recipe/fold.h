@@ -95,7 +95,12 @@ struct gs_fold {
     uint64_t memory;            /* the most that deciding and folding hold */
 };
 
-/* Decides. A slot that was asked for by name and cannot be is an error with the reason. */
+/* Can the list be folded into the model? A slot that was asked for by name and cannot be is an
+ * error with the reason. */
+int gs_fold_check(const struct gs_lm *lm, const char *list, bool calibrated, struct gs_err *err)
+    GS_MUST_USE;
+
+/* Decides; checks the list too. */
 int gs_fold_create(const struct gs_lm *lm, const struct gs_fold_options *options,
                    struct gs_fold **out, struct gs_err *err) GS_MUST_USE;
 void gs_fold_destroy(struct gs_fold **fold);

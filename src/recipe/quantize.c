@@ -507,8 +507,9 @@ static int prepare(struct gs_work *work, const char *src, const char *dst, struc
     bool later = is_auto(o);
     int rc;
 
-    if ((rc = open_source(work, src, dst, err)) || (!later && (rc = make_plan(work, err))) ||
-        (rc = calibrate(work, err)))
+    if ((rc = open_source(work, src, dst, err)) ||
+        (o->fold && (rc = gs_fold_check(work->lm, o->fold, work->uses_h, err))) ||
+        (!later && (rc = make_plan(work, err))) || (rc = calibrate(work, err)))
         return rc;
     if (o->fold && (rc = gs_work_fold(work, dst, later || !o->dry_run, err)))
         return rc;
