@@ -29,7 +29,8 @@ struct gs_trellis;
 struct gs_grid_params {
     unsigned rate;       /* bits per 8 weights: 17 = 2.125 bits a weight */
     const int8_t *table; /* own table of values (the grid says how many), NULL = the grid's */
-    float table_unit;    /* what one step of `table` is worth; not read without a table */
+    float table_unit;    /* what one step of `table` is worth; 0 = as in the grid's own; not read
+                            without a table */
 };
 
 struct gs_codec;
@@ -39,6 +40,7 @@ struct gs_grid {
     const char *paper;    /* whose idea: a citation in one line */
     unsigned rate_min, rate_max, rate_step; /* bits per 8 weights */
     unsigned block_rows, block_cols;
+    bool takes_table; /* gs_grid_params.table */
 
     /* The rest is for grid.c and the member itself; use the gs_codec_ functions. */
     const void *data; /* the member's own constants */

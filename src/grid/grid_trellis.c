@@ -62,7 +62,8 @@ static int trellis_create(const struct gs_grid *grid, const struct gs_grid_param
     codec->base.gaussian_mse = code->mse;
     if (params->table) {
         codec->base.table_bytes = ((size_t)1 << (code->index_bits - 1)) + sizeof(float);
-        codec->base.unit = params->table_unit;
+        if (params->table_unit != 0)
+            codec->base.unit = params->table_unit;
         codec->base.gaussian_mse = 0;
         memcpy(t->magnitude, params->table, (size_t)1 << (code->index_bits - 1));
         for (size_t i = 0; i < GS_COUNT(t->magnitude); i++)
@@ -181,7 +182,7 @@ static void trellis_unpack(const struct gs_codec *codec, const uint8_t *block,
         .name = "trellis" #bits,                                                               \
         .paper = "trellis-coded quantization, after QTIP (arXiv:2406.11235)",                  \
         .rate_min = GS_TRELLIS_RATE_MIN, .rate_max = GS_TRELLIS_RATE_MAX, .rate_step = 1,      \
-        .block_rows = GS_TRELLIS_ROWS, .block_cols = GS_TRELLIS_COLS,                          \
+        .block_rows = GS_TRELLIS_ROWS, .block_cols = GS_TRELLIS_COLS, .takes_table = true,     \
         .data = &window_##bits,                                                                \
         .create = trellis_create,                                                              \
         .quantize = trellis_quantize,                                                          \

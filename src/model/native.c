@@ -20,10 +20,11 @@
 /* Matrices of one input stand side by side; a factor is looked for so far back. */
 #define SHARED_WITHIN 8
 
-/* A codec that some matrix uses. */
+/* A codec that some matrix uses, or with a table of its own one only. */
 struct codec_entry {
     const struct gs_grid *grid;
     unsigned rate;
+    const struct gs_tensor *table;
     struct gs_codec *codec;
 };
 
@@ -104,6 +105,18 @@ static int find_side(const struct gs_natives *n, const char *name, size_t size,
     return GS_OK;
 }
 
+static int find_table(const struct gs_natives *n, const char *name,
+                      const struct gs_tensor **out, struct gs_err *err)
+{
+    const struct gs_tensor *t = gs_store_find(n->store, name);
+
+    if (t && (t->type != GS_TYPE_I8 || t->n_dims != 1 || t->dim[0] != GS_NATIVE_TABLE_BYTES))
+        return gs_fail(err, GS_E_FORMAT, "tensor %s: expected I8 [%u]", name,
+                       GS_NATIVE_TABLE_BYTES);
+    *out = t;
+    return GS_OK;
+}
+
 static int read_transform(struct gs_str name, const struct gs_transform_kind **out,
                           struct gs_err *err)
 {
@@ -177,6 +190,9 @@ static int read_matrix(struct gs_natives *n, const struct columns *c, size_t i,
     snprintf(side, sizeof side, "%.*s" GS_NATIVE_SCALE, (int)base, name);
     if ((rc = find_side(n, side, f->rows, &f->scale, err)))
         return rc;
+    snprintf(side, sizeof side, "%.*s" GS_NATIVE_TABLE, (int)base, name);
+    if ((rc = find_table(n, side, &f->table, err)))
+        return rc;
     if (factor.size && !copy_name(factor, side))
         return gs_fail(err, GS_E_FORMAT, "the name of its factors is too long");
     return factor.size ? find_side(n, side, f->cols, &f->factor, err) : GS_OK;
@@ -216,6 +232,8 @@ static int read_all(struct gs_natives *n, struct gs_err *err)
         mark_side(n, n->facts[i].scale);
         if (n->facts[i].factor)
             mark_side(n, n->facts[i].factor);
+        if (n->facts[i].table)
+            mark_side(n, n->facts[i].table);
     }
     return rc;
 }
@@ -228,9 +246,10 @@ int gs_natives_open(struct gs_store *store, struct gs_natives **out, struct gs_e
 
     *out = NULL;
     int rc = gs_meta_get_uint(meta, GS_KEY_VERSION, &version, err);
-    if (rc > 0 && version != GS_NATIVE_VERSION)
+    if (rc > 0 && version != GS_NATIVE_VERSION && version != GS_NATIVE_VERSION_TABLES)
         rc = gs_fail(err, GS_E_UNSUPPORTED, "key " GS_KEY_VERSION " is %" PRIu64
-                     ", known is %d", version, GS_NATIVE_VERSION);
+                     ", known are %d and %d", version, GS_NATIVE_VERSION,
+                     GS_NATIVE_VERSION_TABLES);
     if (rc > 0)
         rc = gs_meta_get_array(meta, GS_KEY_NATIVE "names", GS_VALUE_STRING, &names, err);
     if (rc <= 0)
@@ -283,14 +302,20 @@ void gs_natives_close(struct gs_natives **np)
 static int load_codec(struct gs_natives *n, const struct gs_native_facts *f,
                       const struct gs_codec **out, struct gs_err *err)
 {
-    const struct gs_grid_params params = {.rate = f->rate};
-    int rc = GS_OK;
+    struct gs_grid_params params = {.rate = f->rate};
+    const void *table = NULL;
+    int rc = f->table ? gs_store_data(n->store, f->table, &table, err) : GS_OK;
     size_t i = 0;
 
-    while (i < n->n_codecs && (n->codecs[i].grid != f->grid || n->codecs[i].rate != f->rate))
+    if (rc)
+        return rc;
+    params.table = table;
+    while (i < n->n_codecs && (n->codecs[i].grid != f->grid || n->codecs[i].rate != f->rate ||
+                               n->codecs[i].table != f->table))
         i++;
     if (i == n->n_codecs) {
-        n->codecs[i] = (struct codec_entry){.grid = f->grid, .rate = f->rate};
+        n->codecs[i] = (struct codec_entry){.grid = f->grid, .rate = f->rate,
+                                            .table = f->table};
         rc = gs_codec_create(f->grid, &params, &n->codecs[i].codec, err);
         n->n_codecs += rc == GS_OK;
     }

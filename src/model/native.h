@@ -7,6 +7,8 @@
  *                     runtime stops at the shape instead of computing nonsense
  *   NAME.scale        F16 (rows): scales, in units of a power of two
  *   NAME.factor       F16 (cols): the diagonal of T_in, shared by matrices of one input
+ *   NAME.table        I8 [64], or none: the magnitudes of a trellis grid instead of its own, in
+ *                     the same unit; those that the rate has no index for are not read
  *
  * and arrays of the metadata with one element a matrix, in any order of matrices:
  *
@@ -26,11 +28,14 @@
 #include "transform/transform.h"
 
 #define GS_NATIVE_VERSION 1
+#define GS_NATIVE_VERSION_TABLES 2 /* of a file with .table: who knows 1 only must not run it */
 #define GS_KEY_VERSION "gosset.version"
 #define GS_KEY_SEED "gosset.seed"
 #define GS_KEY_NATIVE "gosset.native." /* then: */
 #define GS_NATIVE_SCALE ".scale"
 #define GS_NATIVE_FACTOR ".factor"
+#define GS_NATIVE_TABLE ".table"
+#define GS_NATIVE_TABLE_BYTES 64u
 
 /* Rows that are decoded together are a multiple of this; blocks of every grid divide it. */
 #define GS_NATIVE_ROWS 16u
@@ -46,7 +51,8 @@ struct gs_native {
 
 /* What the metadata says of one matrix. */
 struct gs_native_facts {
-    const struct gs_tensor *codes, *scale, *factor; /* factor NULL = none in the file */
+    const struct gs_tensor *codes, *scale;
+    const struct gs_tensor *factor, *table; /* NULL = none in the file */
     const struct gs_grid *grid;
     unsigned rate;
     size_t rows, cols;
@@ -70,7 +76,7 @@ const struct gs_native_facts *gs_natives_facts(const struct gs_natives *natives,
 const struct gs_native *gs_natives_matrix(const struct gs_natives *natives,
                                           const struct gs_tensor *tensor);
 
-/* Tensors that hold scales and factors: no weights of their own. */
+/* Tensors that hold scales, factors and tables: no weights of their own. */
 bool gs_natives_is_side(const struct gs_natives *natives, const struct gs_tensor *tensor);
 size_t gs_natives_sides(const struct gs_natives *natives);
 

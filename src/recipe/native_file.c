@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "kernels/trellis.h"
 #include "model/part_file.h"
 #include "recipe/fold.h"
 #include "recipe/recode.h"
@@ -194,6 +195,14 @@ static int set_eval(struct gs_meta *meta, const struct gs_eval_result *e, struct
     return rc;
 }
 
+static bool has_tables(const struct gs_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_items; i++)
+        if (plan->items[i].table)
+            return true;
+    return false;
+}
+
 static int set_story(const struct gs_work *work, struct gs_meta *meta, struct gs_err *err)
 {
     char *recipe = gs_recipe_text(&work->recipe);
@@ -203,7 +212,8 @@ static int set_story(const struct gs_work *work, struct gs_meta *meta, struct gs
 
     gs_free(&recipe);
     if (!rc && (work->plan.n_native || work->plan.n_part) &&
-        !(rc = gs_meta_set_uint(meta, GS_KEY_VERSION, GS_NATIVE_VERSION, err)))
+        !(rc = gs_meta_set_uint(meta, GS_KEY_VERSION, has_tables(&work->plan)
+                                ? GS_NATIVE_VERSION_TABLES : GS_NATIVE_VERSION, err)))
         rc = gs_meta_set_uint(meta, GS_KEY_SEED, work->recipe.seed, err);
     if (!rc && work->plan.mix)
         rc = gs_meta_set_uint(meta, "general.file_type", gs_mix_file_type(work->plan.mix), err);
@@ -295,6 +305,18 @@ static int write_part(struct writing *w, size_t item, uint64_t *offset, uint64_t
     return rc;
 }
 
+/* The grid's own table, which tuning begins with, as the next tensor. */
+static int write_table(struct writing *w, const struct gs_plan_item *item, struct gs_err *err)
+{
+    const struct gs_codec *codec;
+    int rc = gs_work_codec(w->work, item->rate, &codec, err);
+
+    if (!rc)
+        rc = gs_gguf_write(w->writer, w->index++, codec->trellis->magnitude,
+                           GS_NATIVE_TABLE_BYTES, err);
+    return rc;
+}
+
 static int write_item(struct writing *w, size_t index, struct gs_err *err)
 {
     const struct gs_plan_item *item = &w->work->plan.items[index];
@@ -308,8 +330,10 @@ static int write_item(struct writing *w, size_t index, struct gs_err *err)
         if ((rc = write_part(w, index, &offset, item->codes_bytes, err)) ||
             (rc = write_part(w, index, &offset, gs_plan_scale_bytes(item), err)))
             return rc;
-        return item->owns_factor
-            ? write_part(w, index, &offset, gs_plan_factor_bytes(item), err) : GS_OK;
+        if (item->owns_factor &&
+            (rc = write_part(w, index, &offset, gs_plan_factor_bytes(item), err)))
+            return rc;
+        return item->table ? write_table(w, item, err) : GS_OK;
     }
     if ((rc = gs_store_data(w->work->store, item->source, &data, err)))
         return rc;

@@ -217,7 +217,7 @@ static GS_PRINTF(2, 3) const char *make_name(struct gs_plan *plan, const char *f
 }
 
 static int name_sides(struct gs_plan *plan, struct gs_plan_item *item, uint32_t index,
-                      struct gs_err *err)
+                      bool table, struct gs_err *err)
 {
     const char *name = item->source->name;
     int base = (int)(strlen(name) - strlen(".weight"));
@@ -228,7 +228,9 @@ static int name_sides(struct gs_plan *plan, struct gs_plan_item *item, uint32_t 
     if (item->part)
         return GS_OK;
     item->scale = make_name(plan, "%.*s" GS_NATIVE_SCALE, base, name);
-    if (!item->scale)
+    if (table)
+        item->table = make_name(plan, "%.*s" GS_NATIVE_TABLE, base, name);
+    if (!item->scale || (table && !item->table))
         return gs_fail_nomem(err, "the plan");
     if (!item->rescaled)
         return GS_OK;
@@ -272,6 +274,12 @@ static uint64_t total_codes(const struct gs_plan *plan, unsigned rate, unsigned 
     return bytes;
 }
 
+size_t gs_plan_side_bytes(const struct gs_plan_item *item)
+{
+    return gs_plan_scale_bytes(item) + (item->owns_factor ? gs_plan_factor_bytes(item) : 0) +
+           (item->table ? GS_NATIVE_TABLE_BYTES : 0);
+}
+
 static uint64_t fixed_bytes(const struct gs_plan *plan)
 {
     uint64_t bytes = 0, row;
@@ -280,8 +288,7 @@ static uint64_t fixed_bytes(const struct gs_plan *plan)
         const struct gs_plan_item *item = &plan->items[i];
         const struct gs_tensor *t = item->source;
         if (item->native)
-            bytes += gs_plan_scale_bytes(item) +
-                     (item->owns_factor ? gs_plan_factor_bytes(item) : 0);
+            bytes += gs_plan_side_bytes(item);
         else if (!item->part && !gs_type_row_bytes(item->type, t->dim[0], &row, NULL))
             bytes += row * t->dim[1] * t->dim[2] * t->dim[3];
     }
@@ -350,17 +357,17 @@ static void add_tensor(struct gs_plan *plan, struct gs_tensor t)
     plan->tensors[plan->n_tensors++] = t;
 }
 
-static void add_vector(struct gs_plan *plan, const char *name, size_t n)
+static void add_vector(struct gs_plan *plan, const char *name, enum gs_type type, size_t n)
 {
-    add_tensor(plan, (struct gs_tensor){.name = name, .type = GS_TYPE_F16, .n_dims = 1,
+    add_tensor(plan, (struct gs_tensor){.name = name, .type = type, .n_dims = 1,
                                         .dim = {n, 1, 1, 1}});
 }
 
-/* Items in order, each followed by its scales and, at the first that reads an input, by that
- * input's factor: quantize.c writes them so. */
+/* Items in order, each followed by its scales, at the first that reads an input by that input's
+ * factor, and by its table: native_file.c writes them so. */
 static int list_tensors(struct gs_plan *plan, struct gs_err *err)
 {
-    plan->tensors = gs_alloc(3 * plan->n_items, sizeof *plan->tensors);
+    plan->tensors = gs_alloc(4 * plan->n_items, sizeof *plan->tensors);
     if (!plan->tensors)
         return gs_fail_nomem(err, "the plan");
     for (size_t i = 0; i < plan->n_items; i++) {
@@ -384,9 +391,11 @@ static int list_tensors(struct gs_plan *plan, struct gs_err *err)
             item->codes_stride = item->codes_bytes / item->rows;
         }
         if (item->native)
-            add_vector(plan, item->scale, item->rows);
+            add_vector(plan, item->scale, GS_TYPE_F16, item->rows);
         if (item->owns_factor)
-            add_vector(plan, item->factor, item->cols);
+            add_vector(plan, item->factor, GS_TYPE_F16, item->cols);
+        if (item->table)
+            add_vector(plan, item->table, GS_TYPE_I8, GS_NATIVE_TABLE_BYTES);
     }
     plan->bpw = 8 * (double)plan->bytes / (double)plan->parameters;
     return GS_OK;
@@ -417,7 +426,8 @@ int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
         qsort(out->items, n, sizeof *out->items, compare_items);
     for (size_t i = 0; !rc && i < n; i++) {
         if (out->items[i].native || out->items[i].part)
-            rc = name_sides(out, &out->items[i], (uint32_t)(out->n_native + out->n_part), err);
+            rc = name_sides(out, &out->items[i], (uint32_t)(out->n_native + out->n_part),
+                            options->tables && out->grid->takes_table, err);
         out->n_native += out->items[i].native;
         out->n_part += out->items[i].part;
     }

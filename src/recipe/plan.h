@@ -42,9 +42,9 @@ struct gs_plan_item {
     uint32_t in_stream, out_stream; /* of random signs */
     bool mixes_rows;         /* transform_out applies */
     size_t codes_stride, codes_bytes;
-    /* Tensors of the output file; scale and factor NULL where there is none. Matrices that
-     * share a factor name it alike. */
-    const char *scale, *factor;
+    /* Tensors of the output file; NULL where there is none. Matrices that share a factor name
+     * it alike. */
+    const char *scale, *factor, *table;
     bool owns_factor;        /* the first of those that share it */
 };
 
@@ -72,6 +72,7 @@ struct gs_plan_options {
                                as the mix says */
     bool allow_requantize;
     bool quiet;             /* a plan whose warnings were given before */
+    bool tables;            /* native matrices carry the table of their grid, for tuning */
 };
 
 int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
@@ -103,6 +104,9 @@ int gs_plan_set_specs(struct gs_plan *plan, double bpw, uint64_t fixed, struct g
 int gs_plan_part_bytes(const struct gs_plan *plan, const struct gs_plan_item *item,
                        const struct gs_part_spec *spec, uint64_t *bytes, struct gs_err *err)
     GS_MUST_USE;
+
+/* Bytes of what stands beside the codes of a native item, in the file. */
+size_t gs_plan_side_bytes(const struct gs_plan_item *item);
 
 /* Bytes of scales and of a factor. */
 static inline size_t gs_plan_scale_bytes(const struct gs_plan_item *item)

@@ -257,7 +257,7 @@ static int make_plan(struct gs_work *work, struct gs_err *err)
 {
     const struct gs_quantize_options *o = work->options;
     struct gs_plan_options options = {.bpw = o->bpw, .allow_requantize = o->allow_requantize,
-                                      .pure = o->pure,
+                                      .pure = o->pure, .tables = o->tune != NULL,
                                       .quiet = work->plan.items != NULL};
     uint64_t overhead = 0, bytes = 0;
     int rc = gs_keeps_create(o->keep, o->n_keep, &options.keeps, err);
@@ -300,8 +300,7 @@ static void describe(const struct gs_work *work, struct gs_plan_tensor *rows)
                                : gs_type_info(item->type)->name;
         t->parameters = dim[0] * dim[1] * dim[2] * dim[3];
         if (item->native)
-            t->bytes = item->codes_bytes + gs_plan_scale_bytes(item) +
-                       (item->owns_factor ? gs_plan_factor_bytes(item) : 0);
+            t->bytes = item->codes_bytes + gs_plan_side_bytes(item);
         else if (item->part)
             t->bytes = item->codes_bytes;
         else if (!gs_type_row_bytes(item->type, dim[0], &row, NULL))

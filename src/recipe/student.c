@@ -26,9 +26,11 @@ struct part {
 struct matrix {
     const struct gs_native *native;
     const struct gs_param *dense;
-    size_t scale, factor; /* parts; factor SIZE_MAX: the file has none */
+    size_t scale, factor, table; /* parts; SIZE_MAX: the file has none */
     float *k;             /* (rows, cols) */
     float *f;             /* (cols) the factor now */
+    int8_t *index;        /* (rows, cols) ± (1 + index); NULL: no table */
+    struct gs_transform *plain; /* the input's transform without a factor */
 };
 
 struct gs_student {
@@ -104,6 +106,54 @@ static int add_factor(struct gs_student *s, const struct gs_native_facts *facts,
                                             1, &m->factor, err);
 }
 
+/* Indices: what codes decode to with a table of 1, 2, 3 … */
+static int read_indices(struct matrix *m, struct gs_err *err)
+{
+    const struct gs_native *w = m->native;
+    size_t block = w->codec->grid->block_rows, cols = w->cols;
+    int8_t counting[GS_NATIVE_TABLE_BYTES];
+    const struct gs_grid_params params = {.rate = w->codec->rate, .table = counting,
+                                          .table_unit = 1};
+    struct gs_codec *codec = NULL;
+    float *rows = gs_alloc(block * cols, sizeof *rows);
+    int rc;
+
+    for (size_t i = 0; i < sizeof counting; i++)
+        counting[i] = (int8_t)(i + 1);
+    m->index = gs_alloc(w->rows * cols, sizeof *m->index);
+    rc = rows && m->index ? gs_codec_create(w->codec->grid, &params, &codec, err)
+                          : gs_fail_nomem(err, m->dense->name);
+    for (size_t r = 0; !rc && r < w->rows; r += block) {
+        gs_codec_decode(codec, w->codes + r / block * w->codes_stride, w->codes_stride, block,
+                        cols, rows, cols);
+        for (size_t i = 0; i < GS_MIN(block, w->rows - r) * cols; i++)
+            m->index[r * cols + i] = (int8_t)rows[i];
+    }
+    gs_codec_destroy(&codec);
+    gs_free(&rows);
+    return rc;
+}
+
+static int add_table(struct gs_student *s, const struct gs_native_facts *facts,
+                     struct matrix *m, struct gs_err *err)
+{
+    const struct gs_codec *codec = m->native->codec;
+    float base[GS_NATIVE_TABLE_BYTES];
+    int rc;
+
+    m->table = SIZE_MAX;
+    if (!facts->table)
+        return GS_OK;
+    for (size_t i = 0; i < GS_COUNT(base); i++)
+        base[i] = codec->unit * (float)codec->trellis->magnitude[i];
+    if ((rc = add_part(s, facts->table, m->dense, base, GS_COUNT(base), codec->unit, &m->table,
+                       err)) ||
+        (rc = gs_transform_load(gs_transform_kind_of(m->native->in), m->native->cols, NULL,
+                                &m->plain, err)))
+        return rc;
+    return read_indices(m, err);
+}
+
 /* K: the decoded weights with scales and factor taken out again. */
 static int make_k(struct gs_student *s, struct matrix *m, struct gs_err *err)
 {
@@ -116,6 +166,8 @@ static int make_k(struct gs_student *s, struct matrix *m, struct gs_err *err)
     m->f = gs_alloc(w->cols, sizeof *m->f);
     if (!m->k || !m->f)
         return gs_fail_nomem(err, m->dense->name);
+    if (m->index) /* when dense weights are made */
+        return GS_OK;
     gs_native_decode(w, 0, w->rows, m->k);
     if (w->in)
         rc = gs_transform_rows(w->in, GS_TRANSFORM_DUAL_INVERSE, s->team, m->k, w->rows,
@@ -142,7 +194,7 @@ static int add_matrix(struct gs_student *s, const struct gs_param *p, struct gs_
     m->dense = p;
     if ((rc = add_part(s, facts->scale, p, native->scales, native->rows, facts->unit,
                        &m->scale, err)) ||
-        (rc = add_factor(s, facts, m, err)))
+        (rc = add_factor(s, facts, m, err)) || (rc = add_table(s, facts, m, err)))
         return rc;
     return make_k(s, m, err);
 }
@@ -206,8 +258,12 @@ void gs_student_close(struct gs_student **sp)
 
     if (!s)
         return;
-    for (size_t i = 0; i < s->n_matrices; i++)
-        gs_free(&s->matrices[i].k), gs_free(&s->matrices[i].f);
+    for (size_t i = 0; i < s->n_matrices; i++) {
+        gs_transform_destroy(&s->matrices[i].plain);
+        gs_free(&s->matrices[i].index);
+        gs_free(&s->matrices[i].k);
+        gs_free(&s->matrices[i].f);
+    }
     for (size_t i = 0; i < s->n_parts; i++)
         gs_free(&s->parts[i].base);
     gs_free(&s->theta.values);
@@ -250,6 +306,40 @@ static void build_rows(void *ctx, size_t begin, size_t end, int worker GS_UNUSED
     }
 }
 
+/* What index ± (1 + j) stands for, at 128 + index. */
+static void values_of(const struct gs_student *s, const struct matrix *m, float values[256])
+{
+    memset(values, 0, 256 * sizeof *values);
+    for (size_t j = 0; j < GS_NATIVE_TABLE_BYTES; j++) {
+        values[128 + 1 + j] = now(s, m->table, j);
+        values[128 - 1 - j] = -values[128 + 1 + j];
+    }
+}
+
+struct lookup_job {
+    const struct matrix *m;
+    float values[256];
+};
+
+static void look_up_rows(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
+{
+    const struct lookup_job *job = ctx;
+    size_t cols = job->m->native->cols;
+
+    for (size_t i = begin * cols; i < end * cols; i++)
+        job->m->k[i] = job->values[128 + job->m->index[i]];
+}
+
+static int build_k(const struct gs_student *s, const struct matrix *m, struct gs_err *err)
+{
+    struct lookup_job job = {.m = m};
+
+    values_of(s, m, job.values);
+    gs_team_run(s->team, m->native->rows, 16, look_up_rows, &job);
+    return gs_transform_rows(m->plain, GS_TRANSFORM_DUAL_INVERSE, s->team, m->k,
+                             m->native->rows, m->native->cols, err);
+}
+
 int gs_student_build(struct gs_student *s, uint32_t il, struct gs_err *err)
 {
     int rc = GS_OK;
@@ -265,6 +355,8 @@ int gs_student_build(struct gs_student *s, uint32_t il, struct gs_err *err)
         if (!in_layer(s, m->dense, il))
             continue;
         refresh_factor(s, m);
+        if (m->index && (rc = build_k(s, m, err)))
+            return rc;
         gs_team_run(s->team, m->native->rows, 16, build_rows, &job);
         if (m->native->out)
             rc = gs_transform_columns(m->native->out, GS_TRANSFORM_INVERSE, s->team, job.w,
@@ -301,6 +393,38 @@ static void project_columns(const struct gs_student *s, const struct matrix *m, 
     }
 }
 
+/* dU to dU ∘ s ∘ f, row by row. */
+static void weigh_rows(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
+{
+    const struct rows_job *job = ctx;
+    const struct matrix *m = job->m;
+    size_t cols = m->native->cols;
+
+    for (size_t r = begin; r < end; r++) {
+        float scale = now(job->s, m->scale, r);
+        for (size_t c = 0; c < cols; c++)
+            job->w[r * cols + c] *= scale * m->f[c];
+    }
+}
+
+/* dτ; dU is overwritten. */
+static int project_table(struct rows_job *job, float *dt, struct gs_err *err)
+{
+    const struct matrix *m = job->m;
+    const struct part *table = &job->s->parts[m->table];
+    double sums[256] = {0};
+    size_t n = m->native->rows * m->native->cols;
+
+    gs_team_run(job->s->team, m->native->rows, 16, weigh_rows, job);
+    int rc = gs_transform_rows(m->plain, GS_TRANSFORM_FORWARD, job->s->team, job->w,
+                               m->native->rows, m->native->cols, err);
+    for (size_t i = 0; !rc && i < n; i++)
+        sums[128 + m->index[i]] += (double)job->w[i];
+    for (size_t j = 0; j < table->n; j++)
+        dt[j] = (float)((sums[128 + 1 + j] - sums[128 - 1 - j]) * (double)table->base[j]);
+    return rc;
+}
+
 static float *theta_of(const struct gs_student *s, size_t part, float *out)
 {
     return out + s->theta.list[s->parts[part].at].offset;
@@ -330,6 +454,8 @@ int gs_student_project(struct gs_student *s, uint32_t il, float *grads, float *o
         gs_team_run(s->team, m->native->rows, 16, project_rows, &job);
         if (m->factor != SIZE_MAX)
             project_columns(s, m, job.w, theta_of(s, m->factor, out));
+        if (!rc && m->index)
+            rc = project_table(&job, theta_of(s, m->table, out), err);
     }
     return rc;
 }
@@ -345,26 +471,59 @@ static uint16_t as_f16(float v, bool may_vanish)
     return gs_f32_to_f16(copysignf(size, v));
 }
 
+/* What a part is to some matrix: NULL for the parts of norms. */
+static const struct matrix *owner_of(const struct gs_student *s, size_t part)
+{
+    for (size_t i = 0; i < s->n_matrices; i++) {
+        const struct matrix *m = &s->matrices[i];
+        if (m->scale == part || m->factor == part || m->table == part)
+            return m;
+    }
+    return NULL;
+}
+
+/* The table's largest magnitude over that which 127 stands for in the file. */
+static float table_stretch(const struct gs_student *s, const struct matrix *m)
+{
+    const struct part *table = &s->parts[m->table];
+    float largest = 0;
+
+    for (size_t j = 0; j < table->n; j++)
+        largest = fmaxf(largest, fabsf(now(s, m->table, j)));
+    return largest > 0 ? largest / (127 * table->unit) : 1;
+}
+
+static void encode_table(const struct gs_student *s, const struct matrix *m, int8_t *out)
+{
+    const struct part *table = &s->parts[m->table];
+    float step = table_stretch(s, m) * table->unit;
+
+    for (size_t j = 0; j < table->n; j++)
+        out[j] = (int8_t)rintf(now(s, m->table, j) / step);
+}
+
 static int write_part(const struct gs_student *s, size_t part, struct gs_gguf_writer *w,
                       size_t index, struct gs_err *err)
 {
     const struct part *p = &s->parts[part];
-    bool half = p->unit != 0;
+    const struct matrix *m = owner_of(s, part);
+    float unit = m && m->scale == part && m->index ? p->unit / table_stretch(s, m) : p->unit;
     uint16_t *f16 = gs_alloc(p->n, sizeof *f16);
     float *f32 = gs_alloc(p->n, sizeof *f32);
-    bool is_factor = false;
+    int8_t table[GS_NATIVE_TABLE_BYTES];
     int rc = f16 && f32 ? GS_OK : gs_fail_nomem(err, p->tensor->name);
 
-    for (size_t i = 0; i < s->n_matrices; i++)
-        is_factor = is_factor || s->matrices[i].factor == part;
     for (size_t i = 0; !rc && i < p->n; i++) {
         f32[i] = now(s, part, i);
-        if (half)
-            f16[i] = as_f16(f32[i] / p->unit, !is_factor);
+        f16[i] = m && m->table != part ? as_f16(f32[i] / unit, m->factor != part) : 0;
     }
-    if (!rc)
-        rc = half ? gs_gguf_write(w, index, f16, p->n * sizeof *f16, err)
-                  : gs_gguf_write(w, index, f32, p->n * sizeof *f32, err);
+    if (!rc && m && m->table == part) {
+        encode_table(s, m, table);
+        rc = gs_gguf_write(w, index, table, sizeof table, err);
+    } else if (!rc) {
+        rc = m ? gs_gguf_write(w, index, f16, p->n * sizeof *f16, err)
+               : gs_gguf_write(w, index, f32, p->n * sizeof *f32, err);
+    }
     gs_free(&f16);
     gs_free(&f32);
     return rc;

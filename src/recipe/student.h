@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT
  * A native file as a student: its codes stay, what surrounds them learns.
  *
- *     W = T_out⁻¹ · diag(s) · K · diag(f)        K = grid[codes] · H, fixed
+ *     W = T_out⁻¹ · diag(s) · K · diag(f)        K = G · H,  G_rc = ± τ[index_rc]
  *
  * s are the scales of rows, f the factor of the input (random signs and QuIP's rescale; QuIP#
- * calls both its sign vectors, arXiv:2402.04396, section 5), shared by matrices of one input.
- * They and the norms are the parameters θ, each relative to its first value: s = s₀ (1 + θ),
- * so that one learning rate fits all. With dU = T_out⁻ᵀ dW,
+ * calls both its sign vectors, arXiv:2402.04396, section 5), shared by matrices of one input,
+ * and τ the table of a trellis, where the file holds one (else K stays as it is). They and the
+ * norms are the parameters θ, each relative to its first value: s = s₀ (1 + θ), so that one
+ * learning rate fits all. With dU = T_out⁻ᵀ dW,
  *
  *     ds_r = Σ_c dU_rc K_rc f_c      df_c = Σ_r dU_rc s_r K_rc
+ *     dG = (dU_rc s_r f_c) · Hᵀ      dτ_j = Σ ± dG_rc over index_rc = j
  *
- * Memory: W, its gradient and K in f32: 12 bytes a weight of the model. Private to recipe. */
+ * Memory: W, its gradient and K in f32 and indices: 13 bytes a weight of the model. Private to
+ * recipe. */
 #ifndef GS_RECIPE_STUDENT_H
 #define GS_RECIPE_STUDENT_H
 
@@ -36,7 +39,8 @@ int gs_student_build(struct gs_student *student, uint32_t il, struct gs_err *err
 int gs_student_project(struct gs_student *student, uint32_t il, float *grads, float *out,
                        struct gs_err *err) GS_MUST_USE;
 
-/* The file with what θ says now, scales and factors rounded to f16. */
+/* The file with what θ says now: scales and factors rounded to f16, tables to 8 bits with their
+ * largest magnitude at 127, for which the scales make up. */
 int gs_student_write(struct gs_student *student, const char *path, uint64_t *bytes,
                      struct gs_err *err) GS_MUST_USE;
 

@@ -2,7 +2,7 @@
  * Tuning what surrounds the codes of a native file (student.h) after rounding: the two stages
  * of QuIP# (arXiv:2402.04396, section 5).
  *
- *   block   blocks in their order: scales, factors and norms of one block so that its output,
+ *   block   blocks in their order: scales, factors, tables and norms of one block so that its output,
  *           given what the blocks before it now put out, comes near the teacher's (mean
  *           squared error)
  *   e2e     all of them at once: KL of the student's predictions from the teacher's

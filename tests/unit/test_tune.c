@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Tuning a native file: the dense student is the model that the decoder runs, the gradient of
- * scales, factors and norms is the slope of the loss, and both stages bring the student nearer
+ * scales, factors, tables and norms is the slope of the loss, and both stages bring the student nearer
  * to its teacher. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -46,7 +47,7 @@ static int prepare(void **state)
         target[i] = tokens[(i + 1) % CTX];
     const char *path = text;
     struct gs_quantize_options o = {.bpw = 9, .calib = &path, .n_calib = 1, .tokens = 512,
-                                    .no_eval = true, .threads = 1,
+                                    .no_eval = true, .threads = 1, .tune = "block",
                                     .recipe = "grid=trellis8,head_bits=0"};
     struct gs_err err = {0};
     o.bpw = 2.5; /* vectors weigh much in so small a model */
@@ -128,6 +129,32 @@ static double differ(struct gs_student *s, struct gs_backprop *bp, const char *p
     return worst / largest;
 }
 
+/* Tables moved to others that 8 bits hold, the largest magnitude staying 127; returns how many
+ * there are. */
+static size_t move_tables(struct gs_params *theta, struct gs_rng *rng)
+{
+    struct gs_err err = {0};
+    struct gs_store *store;
+    size_t n = 0;
+
+    assert_int_equal(gs_store_open(native, &store, &err), GS_OK);
+    for (size_t i = 0; i < theta->n; i++) {
+        const struct gs_param *p = &theta->list[i];
+        const void *data;
+        if (!strstr(p->name, GS_NATIVE_TABLE))
+            continue;
+        assert_int_equal(gs_store_data(store, gs_store_find(store, p->name), &data, &err), GS_OK);
+        for (size_t j = 0; j < p->count; j++) {
+            int was = ((const int8_t *)data)[j];
+            int is = abs(was) == 127 ? was : was + (int)gs_rng_below(rng, 9) - 4;
+            theta->values[p->offset + j] = was ? (float)is / (float)was - 1 : 0;
+        }
+        n++;
+    }
+    gs_store_close(&store);
+    return n;
+}
+
 static void test_student_is_the_model(void **state)
 {
     struct gs_student *s = open_student(native);
@@ -142,6 +169,7 @@ static void test_student_is_the_model(void **state)
     gs_rng_init(&rng, 6, 0);
     for (size_t i = 0; i < theta->floats; i++)
         theta->values[i] = (float)(0.1 * gs_rng_normal(&rng));
+    assert_true(move_tables(theta, &rng) > 5);
     assert_int_equal(gs_student_build(s, GS_STUDENT_ALL, &err), GS_OK);
     if (gs_student_write(s, tuned, NULL, &err))
         fail_msg("%s", err.msg);
@@ -218,11 +246,37 @@ static void test_stages(void **state)
     assert_int_equal(gs_tune_stages("blocks", &t, &err), GS_E_ARG);
 }
 
+static bool as_f16(void *ctx, struct gs_tensor *t, const void **data)
+{
+    (void)ctx, (void)data;
+    if (strstr(t->name, GS_NATIVE_TABLE)) {
+        t->type = GS_TYPE_F16;
+        t->dim[0] = GS_NATIVE_TABLE_BYTES / 2;
+    }
+    return true;
+}
+
+static void test_hostile_table(void **state)
+{
+    struct gs_err err = {0};
+    struct gs_store *store, *bad;
+    struct gs_lm *lm;
+
+    (void)state;
+    assert_int_equal(gs_store_open(native, &store, &err), GS_OK);
+    bad = tiny_copy(store, gs_store_meta(store), as_f16, NULL);
+    assert_true(gs_lm_open(bad, &lm, &err) < 0);
+    assert_non_null(strstr(err.msg, ".table: expected I8 [64]"));
+    gs_store_close(&bad);
+    gs_store_close(&store);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_student_is_the_model), cmocka_unit_test(test_gradient),
         cmocka_unit_test(test_stages),
+        cmocka_unit_test(test_hostile_table),
     };
     (void)argc;
     tiny_init(argv[0]);
