@@ -21,6 +21,8 @@ static const struct gs_codebook_kind *const kinds[] = {
     &gs_codebook_e8p,
     &gs_codebook_vector,
     &gs_codebook_product,
+    &gs_codebook_additive,
+    &gs_codebook_fsq,
 };
 
 const struct gs_codebook_kind *gs_codebook_at(size_t index)

@@ -108,6 +108,7 @@ struct gs_codebook {
     bool has_scale, has_zero;   /* the group stores them, each by its rule */
     unsigned zero_bits;         /* of an integer zero point; 0 with has_zero: by the scale's rule */
     unsigned choice_bits;
+    bool approximate;           /* `nearest` searches: it finds a near point, mostly the nearest */
     size_t table_floats;        /* floats of a group's own table, each stored as f16 */
     uint64_t shared_bits;       /* of what is learned for the whole matrix; known before it is */
     double gaussian_mse;        /* (ŵ − w)² of unit Gaussian weights with the best single scale,

@@ -56,6 +56,7 @@ static int e8p_create(const struct gs_codebook_kind *kind, const double *values,
     book->base.dim = 8;
     book->base.states = UINT64_C(1) << plan->code_bits;
     book->base.has_scale = true;
+    book->base.approximate = plan->second != NONE;
     book->base.gaussian_mse = plan->mse;
     *out = &book->base;
     return GS_OK;

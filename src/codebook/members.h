@@ -16,5 +16,7 @@ extern const struct gs_codebook_kind gs_codebook_binary;
 extern const struct gs_codebook_kind gs_codebook_e8p;
 extern const struct gs_codebook_kind gs_codebook_vector;
 extern const struct gs_codebook_kind gs_codebook_product;
+extern const struct gs_codebook_kind gs_codebook_additive;
+extern const struct gs_codebook_kind gs_codebook_fsq;
 
 #endif

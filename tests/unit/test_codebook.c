@@ -168,7 +168,7 @@ static double distance(const float *x, const float *h, const float *y, unsigned 
 }
 
 /* The values of the code that nearest gives are those that it promised; and no other code
- * (all of them, or some of many) is nearer. */
+ * (all of them, or some of many) is nearer, or few are where `nearest` is a search. */
 static void check_nearest_in(const struct gs_codebook *codebook, const struct gs_group *group,
                              const float *x, const float *h)
 {
@@ -183,13 +183,16 @@ static void check_nearest_in(const struct gs_codebook *codebook, const struct gs
     for (unsigned i = 0; i < codebook->dim; i++)
         assert_true(y[i] == z[i] && isfinite(y[i]));
     double least = distance(x, h, y, codebook->dim);
+    unsigned nearer = 0;
     gs_rng_init(&rng, 6, 0);
     for (uint64_t i = 0; i < (all ? states : 500); i++) {
         gs_codebook_value(codebook, group, all ? i : random_code(codebook, &rng), z);
-        if (distance(x, h, z, codebook->dim) < least * (1 - 1e-6))
-            fail_msg("%s: a nearer point than %g away from %g", codebook->kind->name, least,
-                     x[0]);
+        nearer += distance(x, h, z, codebook->dim) < least * (1 - 1e-6);
     }
+    /* Searches may miss a few of many (small books hold many near sums). */
+    if (nearer > (codebook->approximate ? (all ? states : 500) / 20 : 0))
+        fail_msg("%s: %u nearer points than %g away from %g", codebook->kind->name, nearer,
+                 least, x[0]);
 }
 
 static void check_nearest(const struct gs_codebook *codebook)
