@@ -189,7 +189,8 @@ static const struct option options[] = {
     {0, "fold", "LIST", "with --type: transforms folded into the weights first: names with commas "
      "of rotate-residual, untie, rotate-values, scale-values, scale-norms, scale-ffn; auto: those "
      "that lower layer errors; none", &kind_string, offsetof(struct settings, fold), 0, 0},
-    {0, "recipe", "RECIPE", "a file, or pairs such as grid=trellis12,seed=1", &kind_string,
+    {0, "recipe", "RECIPE", "a name of gosset recipes, a file, or pairs such as "
+     "grid=trellis12,seed=1", &kind_string,
      offsetof(struct settings, recipe), 0, 0},
     {0, "calib", "FILE", "calibration text, or JSONL with a member text; may be repeated; "
      "without it, or as 'self', the model's own samples", &kind_files,

@@ -460,8 +460,8 @@ void options_help(const struct command *command)
     struct settings defaults;
 
     settings_default(&defaults);
-    printf("gosset %s: %s\n\nUsage: gosset %s [OPTIONS] %s\n", command->name, command->summary,
-           command->name, command->arguments);
+    printf("gosset %s: %s\n\nUsage: gosset %s [OPTIONS]%s%s\n", command->name, command->summary,
+           command->name, *command->arguments ? " " : "", command->arguments);
     if (*command->details)
         printf("\n%s", command->details);
     for (int g = 0; g < MAX_GROUPS && command->groups[g]; g++) {

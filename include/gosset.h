@@ -401,7 +401,9 @@ struct gs_quantize_options {
                                     type are taken from it; or NULL */
     const char *fold;            /* stock files: transforms to fold into the weights, by name with
                                     commas, or "auto": those that lower layer errors; NULL: none */
-    const char *recipe;          /* a file, or "key=value,…"; NULL = the default */
+    const char *recipe;          /* a name of gs_recipe_info, a file, "key=value,…", or pairs
+                                    behind one of the others: "gptq,seed=7"; NULL = the default.
+                                    With a codebook bpw may be 0: bits as the recipe says */
     const char *const *calib;    /* texts or JSONL files; none = the model's own samples */
     size_t n_calib;
     const char *imatrix;         /* an importance matrix of llama.cpp instead; or NULL */
@@ -434,6 +436,20 @@ struct gs_quantize_result {
     struct gs_eval_result eval;  /* against the source */
     struct gs_quantize_seconds cpu_seconds;
 };
+
+/* A recipe that is compiled in (docs/recipes.md). */
+struct gs_recipe_info {
+    const char *name;
+    char paper[160];  /* whose method it is, and what it promises; "" = nothing to cite */
+    char claim[160];
+    char parts[256];  /* "uniform:bits=4, scale group 128, rounder gptq" */
+    const char *needs; /* "nothing", "calibration" */
+    double bits;      /* a weight of a 4096 × 4096 matrix, everything counted; 0 = any within */
+    double bits_least, bits_most; /* what a budget may ask for; equal = only `bits` */
+};
+
+/* Recipe `index`, by name; 1, 0 past the last, or a negative code. */
+GS_API int gs_recipe_info(size_t index, struct gs_recipe_info *out, struct gs_err *err);
 
 /* Names for options->type, as llama-quantize has them; NULL at the end of the list. */
 GS_API const char *gs_type_name(size_t index);

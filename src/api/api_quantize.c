@@ -5,6 +5,7 @@
 #include "recipe/imatrix.h"
 #include "recipe/mix.h"
 #include "recipe/quantize.h"
+#include "recipe/recipe.h"
 
 #define MEASURE_CTX 512u
 
@@ -42,6 +43,11 @@ const char *gs_type_name(size_t index)
     const struct gs_mix *mix = gs_mix_at(index);
 
     return mix ? gs_mix_name(mix) : NULL;
+}
+
+int gs_recipe_info(size_t index, struct gs_recipe_info *out, struct gs_err *err)
+{
+    return gs_recipe_describe(index, out, err);
 }
 
 int gs_quantize(const char *src, const char *dst, const struct gs_quantize_options *options,

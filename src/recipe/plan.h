@@ -91,6 +91,9 @@ static inline bool gs_plan_is_rounded(const struct gs_plan_item *item)
     return item->native || item->part || item->stock;
 }
 
+/* The key `bits` of the codebook that a text names; NULL if it has none. */
+const struct gs_codebook_key *gs_plan_codebook_bits(const char *text);
+
 /* Of an item that is rounded to a codebook (plan_part.c). */
 const struct gs_part_spec *gs_plan_spec(const struct gs_plan *plan,
                                         const struct gs_plan_item *item);

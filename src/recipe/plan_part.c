@@ -27,8 +27,7 @@ int gs_plan_part_bytes(const struct gs_plan *plan, const struct gs_plan_item *it
                          item->rescaled, bytes, NULL, err);
 }
 
-/* The key `bits` of the codebook that the text names; NULL if it has none. */
-static const struct gs_codebook_key *find_bits(const char *text)
+const struct gs_codebook_key *gs_plan_codebook_bits(const char *text)
 {
     char name[GS_PART_TEXT];
 
@@ -56,7 +55,7 @@ static unsigned get_bits(const char *text)
 
     if (at && sscanf(at, "%u", &bits) == 1)
         return bits;
-    return find_bits(text) ? (unsigned)find_bits(text)->value : 0;
+    return gs_plan_codebook_bits(text) ? (unsigned)gs_plan_codebook_bits(text)->value : 0;
 }
 
 static void set_bits(struct gs_part_spec *spec, unsigned bits)
@@ -74,7 +73,7 @@ static void set_bits(struct gs_part_spec *spec, unsigned bits)
 /* The specs with so many bits in blocks (0: as the recipe says); the bytes of all blobs. */
 static int try_bits(struct gs_plan *plan, unsigned bits, uint64_t *total, struct gs_err *err)
 {
-    const struct gs_codebook_key *key = find_bits(plan->recipe->part.codebook);
+    const struct gs_codebook_key *key = gs_plan_codebook_bits(plan->recipe->part.codebook);
     unsigned extra = (unsigned)lround(plan->recipe->head_bits);
     int rc = GS_OK;
 
@@ -107,7 +106,7 @@ static int refuse_budget(const struct gs_plan *plan, double bpw, uint64_t least,
 
 int gs_plan_set_specs(struct gs_plan *plan, double bpw, uint64_t fixed, struct gs_err *err)
 {
-    const struct gs_codebook_key *key = find_bits(plan->recipe->part.codebook);
+    const struct gs_codebook_key *key = gs_plan_codebook_bits(plan->recipe->part.codebook);
     uint64_t budget = (uint64_t)(bpw * (double)plan->parameters / 8), total = 0;
     int rc;
 

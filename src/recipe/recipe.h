@@ -41,6 +41,10 @@ struct gs_recipe_file {
 };
 const struct gs_recipe_file *gs_recipe_at(size_t index);
 
+/* See gs_recipe_info in gosset.h. */
+int gs_recipe_describe(size_t index, struct gs_recipe_info *out, struct gs_err *err)
+    GS_MUST_USE;
+
 void gs_recipe_default(struct gs_recipe *recipe);
 
 /* Changes what the text names. `where` is for messages, which name the line and the rule. */
