@@ -158,7 +158,7 @@ $(B)/tests/check/bare: $(CHECK_OBJ) $(BARE_OBJ)
 check-neon:
 	@$(MAKE) --no-print-directory VARIANT=neon CC="$(NEON_CC)" GLPK= LIB_CFLAGS= \
 	    build/neon/tests/check/bare
-	$(NEON_RUN) build/neon/tests/check/bare --seed $(SEED)
+	$(NEON_RUN) build/neon/tests/check/bare --quick --seed $(SEED)
 neon-test:
 	@if command -v $(lastword $(NEON_CC)) >/dev/null && command -v $(NEON_RUN) >/dev/null; then \
 	    $(MAKE) --no-print-directory check-neon; \

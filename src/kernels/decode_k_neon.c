@@ -3,20 +3,6 @@
 #include "kernels/blocks.h"
 #include "kernels/put_neon.h"
 
-/* The low or the high nibble of each byte. */
-static GS_ALWAYS_INLINE uint8x16_t nibble(const uint8_t *p, bool high)
-{
-    uint8x16_t q = vld1q_u8(p);
-
-    return high ? vshrq_n_u8(q, 4) : vandq_u8(q, vdupq_n_u8(15));
-}
-
-/* Byte j is `value` where the bit `bit` of byte j at p is set, else 0. */
-static GS_ALWAYS_INLINE uint8x16_t bit_of(const uint8_t *p, int bit, uint8_t value)
-{
-    return vandq_u8(vtstq_u8(vld1q_u8(p), vdupq_n_u8((uint8_t)(1 << bit))), vdupq_n_u8(value));
-}
-
 void gs_decode_q2_k_neon(const void *src, float *dst, size_t n)
 {
     const struct gs_block_q2_k *b = src;

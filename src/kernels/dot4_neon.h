@@ -10,8 +10,8 @@
 
 #define DOT4_NAME(name) name##_neon
 
-/* Adds a[4i] b[4i] + … + a[4i + 3] b[4i + 3] to lane i. Neither factor is ever −128, so that a
- * sum of two products stays within 16 bits. */
+/* Adds a[4i] b[4i] + … + a[4i + 3] b[4i + 3] to lane i. No b is ever −128, so that a sum of two
+ * products stays within 16 bits. */
 static GS_ALWAYS_INLINE int32x4_t dot4(int32x4_t sum, int8x16_t a, int8x16_t b)
 {
     int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b)), high = vmull_high_s8(a, b);

@@ -26,8 +26,28 @@
 
 typedef float32x4_t (*load_fn)(const uint8_t *p);
 
-/* Rows of `size`-byte floats; the last n % 4 elements go through a buffer, and their vector
- * leaves the lanes beyond untouched. */
+/* The last n < 64 elements: lanes beyond stay untouched. */
+static GS_ALWAYS_INLINE void dot_rest(const uint8_t *w, size_t size, load_fn load,
+                                      const float *x, size_t n, float32x4_t lane[16])
+{
+    float sum[64];
+    size_t i = 0;
+
+    for (size_t j = 0; j < 16; j++)
+        vst1q_f32(sum + 4 * j, lane[j]);
+    for (; i + 4 <= n; i += 4)
+        vst1q_f32(sum + i, vfmaq_f32(vld1q_f32(sum + i), load(w + i * size), vld1q_f32(x + i)));
+    if (i < n) {
+        uint8_t w_end[16] = {0};
+        memcpy(w_end, w + i * size, (n - i) * size);
+        float32x4_t last = vfmaq_f32(vld1q_f32(sum + i), load(w_end), load_part(x + i, n - i));
+        vst1q_f32(sum + i, vbslq_f32(mask4(n - i), last, vld1q_f32(sum + i)));
+    }
+    for (size_t j = 0; j < 16; j++)
+        lane[j] = vld1q_f32(sum + 4 * j);
+}
+
+/* Rows of `size`-byte floats. */
 static GS_ALWAYS_INLINE float dot(const uint8_t *w, size_t size, load_fn load, const float *x,
                                   size_t n)
 {
@@ -36,19 +56,11 @@ static GS_ALWAYS_INLINE float dot(const uint8_t *w, size_t size, load_fn load, c
     for (int j = 0; j < 16; j++)
         lane[j] = vdupq_n_f32(0);
     for (; n >= 64; n -= 64, w += 64 * size, x += 64)
-        GS_UNROLL for (size_t j = 0; j < 16; j++)
-            lane[j] = vfmaq_f32(lane[j], load(w + 4 * j * size), vld1q_f32(x + 4 * j));
-    GS_UNROLL for (size_t j = 0; j < 16; j++) {
-        size_t left = n > 4 * j ? n - 4 * j : 0;
-        if (left >= 4) {
-            lane[j] = vfmaq_f32(lane[j], load(w + 4 * j * size), vld1q_f32(x + 4 * j));
-        } else if (left > 0) {
-            uint8_t w_end[16] = {0};
-            memcpy(w_end, w + 4 * j * size, left * size);
-            float32x4_t sum = vfmaq_f32(lane[j], load(w_end), load_part(x + 4 * j, left));
-            lane[j] = vbslq_f32(mask4(left), sum, lane[j]);
-        }
-    }
+        GS_UNROLL for (size_t h = 0; h < 16; h += 8)
+            GS_UNROLL for (size_t j = h; j < h + 8; j++)
+                lane[j] = vfmaq_f32(lane[j], load(w + 4 * j * size), vld1q_f32(x + 4 * j));
+    if (n)
+        dot_rest(w, size, load, x, n, lane);
     return fold_last(fold16(lane));
 }
 

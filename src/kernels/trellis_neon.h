@@ -52,10 +52,12 @@ static GS_ALWAYS_INLINE bool trellis_pairs(struct trellis_shape s)
     return s.rate == 1 || s.rate > GS_TRELLIS_HALVES_MAX;
 }
 
-/* Bytes of a group that any window touches, once it begins on one. */
-static GS_ALWAYS_INLINE unsigned trellis_bytes(const struct gs_trellis *t, struct trellis_shape s)
+/* Bytes of a group that windows touch, at most, once it begins on one. */
+static GS_ALWAYS_INLINE unsigned trellis_bytes(struct trellis_shape s)
 {
-    return ((s.rate > 1 ? s.rate * 7 / 8 : t->start[7]) + s.window + 7) / 8;
+    unsigned rate = s.rate > 1 ? s.rate : s.rate ? GS_TRELLIS_RATE_MAX - 1 : GS_TRELLIS_HALVES_MAX;
+
+    return (rate * 7 / 8 + s.window + 7) / 8;
 }
 
 /* 16 bytes of every chunk from its byte `first` on; the ring closes behind the last. */
@@ -108,7 +110,7 @@ static GS_ALWAYS_INLINE void trellis_planes(const struct gs_trellis *t, struct t
                                             const uint8_t *tile, unsigned h,
                                             uint8x16_t plane[2 * TRELLIS_BYTES])
 {
-    unsigned bytes = trellis_bytes(t, s);
+    unsigned bytes = trellis_bytes(s);
     uint8x16_t raw[TRELLIS_BYTES];
 
     trellis_gather(t, s, tile, h, bytes + (s.rate <= 1), raw);
@@ -116,7 +118,7 @@ static GS_ALWAYS_INLINE void trellis_planes(const struct gs_trellis *t, struct t
         int8x16_t left = vreinterpretq_s8_u8(vld1q_u8(t->quads.shift[h]));
         int8x16_t right = vsubq_s8(vdupq_n_s8(8), left);
         left = vnegq_s8(left);
-        for (unsigned n = 0; n < bytes; n++)
+        GS_UNROLL for (unsigned n = 0; n < bytes; n++)
             raw[n] = vorrq_u8(vshlq_u8(raw[n], left), vshlq_u8(raw[n + 1], right));
     }
     GS_UNROLL for (unsigned n = 0; n < bytes; n++) {
