@@ -9,6 +9,7 @@ struct gs_scalar {
     struct gs_codebook base;
     enum gs_zero zero;
     bool by_range; /* the fit looks at the range only */
+    unsigned learned; /* what a member found for a matrix, in its own words */
     struct gs_points points;
 };
 
