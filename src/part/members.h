@@ -91,6 +91,7 @@ struct gs_part_work {
     struct gs_part_groups groups;
     bool dynamic;        /* groups are fitted while rounding */
     size_t chunk;        /* rows that are rounded together */
+    uint64_t sweeps;     /* of descent, or rounds of alternation */
     size_t fit_floats;   /* scratch of gs_part_fit */
     float *y;            /* (rows, cols) out: the values */
 };
@@ -115,6 +116,9 @@ struct gs_part_rounder {
     const char *name, *paper;
     bool uses_h;    /* all of H */
     bool feeds;     /* the factor of H; in an order, with dynamic groups */
+    bool descends;  /* H itself in f32 */
+    bool alternates; /* fits groups itself after a first fit; they lie within a row */
+    unsigned sweeps; /* where the spec says 0 */
     /* Bytes of scratch for so many rows (work->chunk), a multiple of 64. */
     size_t (*scratch)(const struct gs_part_work *work);
     /* Finds codes, y and, where dynamic, the groups. */
@@ -127,6 +131,14 @@ const struct gs_part_rounder *gs_part_rounder_at(size_t index);
 extern const struct gs_part_rounder gs_part_rounder_nearest;
 extern const struct gs_part_rounder gs_part_rounder_gptq;
 extern const struct gs_part_rounder gs_part_rounder_ldlq;
+extern const struct gs_part_rounder gs_part_rounder_greedy;
+extern const struct gs_part_rounder gs_part_rounder_coordinate;
+extern const struct gs_part_rounder gs_part_rounder_decoupleq;
+
+/* Sweeps of coordinate descent over rows whose codes and y are set, or from_weights: Ŵ = W at
+ * first. Not for an input of which only the diagonal is known. */
+size_t gs_part_descent_scratch(const struct gs_part_work *work);
+void gs_part_descend(const struct gs_part_rows *rows, uint64_t sweeps, bool from_weights);
 
 /* tr(E H Eᵀ) of e (rows, cols). */
 int gs_part_loss(const struct gs_part_input *input, struct gs_team *team, const float *e,

@@ -65,6 +65,9 @@ static const struct gs_part_rounder *const rounders[] = {
     &gs_part_rounder_nearest,
     &gs_part_rounder_gptq,
     &gs_part_rounder_ldlq,
+    &gs_part_rounder_greedy,
+    &gs_part_rounder_coordinate,
+    &gs_part_rounder_decoupleq,
 };
 
 const struct gs_part_rounder *gs_part_rounder_at(size_t index)
@@ -118,7 +121,7 @@ bool gs_part_needs_h(const struct gs_part_spec *spec)
 {
     const struct gs_part_rounder *rounder = gs_part_rounder_find(spec->rounder);
 
-    return (rounder && rounder->uses_h) || !strcmp(spec->importance, "hessian");
+    return (rounder && (rounder->uses_h || spec->sweeps)) || !strcmp(spec->importance, "hessian");
 }
 
 static int check_scales(const struct gs_part_spec *s, struct gs_err *err)
@@ -153,6 +156,10 @@ static int check_rounder(const struct gs_part_spec *s, const struct gs_codebook 
         strcmp(s->scale, "tensor"))
         return gs_fail(err, GS_E_ARG, "act_order = yes visits groups out of order: "
                        "static_groups = yes");
+    if (rounder->alternates && (s->scale_bits || (strcmp(s->scale, "row") &&
+                                                  strcmp(s->scale, "group"))))
+        return gs_fail(err, GS_E_ARG, "rounder = %s fits scales row by row: scale = row or group, "
+                       "of one level", s->rounder);
     if (!strcmp(s->importance, "fisher"))
         return gs_fail(err, GS_E_UNSUPPORTED, "importance = fisher needs gradients, which "
                        "quantize does not gather: take hessian");

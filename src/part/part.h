@@ -74,7 +74,8 @@ struct gs_part_input {
     size_t n, block;     /* weights a code */
     const double *h;     /* (n, n) both triangles; NULL: diagonal only */
     double *diagonal;    /* (n) of H; ones where nothing is known */
-    float *h32;          /* (n, n) or NULL */
+    float *h32;          /* (n, n), and the inverses of its diagonal blocks (n, block), for */
+    float *inverses;     /* coordinate descent; NULL: not needed, or H is diagonal */
     uint32_t *order;     /* (n) column at each position of the factor; NULL: natural */
     struct gs_ldl ldl;   /* of H in that order; n = 0: no rounder needs it */
 };

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "linalg/lu.h"
 #include "linalg/mul.h"
 #include "part/members.h"
 
@@ -70,6 +71,42 @@ static int factor(struct gs_part_input *in, struct gs_team *team, double *h, dou
     return rc;
 }
 
+/* H_kk⁻¹ of one block; a channel that never fires stays where it is. */
+static void invert_block(const struct gs_part_input *in, size_t k, float *out)
+{
+    double a[GS_CODEBOOK_DIM * GS_CODEBOOK_DIM], b[GS_CODEBOOK_DIM * GS_CODEBOOK_DIM];
+    size_t dim = in->block, pivot[GS_CODEBOOK_DIM];
+    double ridge = 0;
+
+    for (size_t i = 0; i < dim; i++)
+        ridge += 1e-9 * in->diagonal[k + i] / (double)dim;
+    for (size_t i = 0; i < dim; i++)
+        for (size_t j = 0; j < dim; j++) {
+            a[i * dim + j] = in->h[(k + i) * in->n + k + j] + (i == j ? ridge : 0);
+            b[i * dim + j] = i == j;
+        }
+    bool regular = ridge > 0 && gs_lu_factor(a, dim, pivot);
+    if (regular)
+        gs_lu_solve(a, dim, pivot, b, dim);
+    for (size_t i = 0; i < dim * dim; i++)
+        out[i] = regular ? (float)b[i] : 0;
+}
+
+static int prepare_descent(struct gs_part_input *in, struct gs_err *err)
+{
+    size_t n = in->n;
+
+    in->h32 = gs_alloc(n * n, sizeof *in->h32);
+    in->inverses = gs_alloc(n, in->block * sizeof *in->inverses);
+    if (!in->h32 || !in->inverses)
+        return gs_fail_nomem(err, "second moments");
+    for (size_t i = 0; i < n * n; i++)
+        in->h32[i] = (float)in->h[i];
+    for (size_t k = 0; k < n; k += in->block)
+        invert_block(in, k, in->inverses + k * in->block);
+    return GS_OK;
+}
+
 int gs_part_input_create(const struct gs_part_spec *spec, struct gs_team *team, size_t n,
                          double *h, const double *diagonal, struct gs_part_input *out,
                          struct gs_err *err)
@@ -90,6 +127,8 @@ int gs_part_input_create(const struct gs_part_spec *spec, struct gs_team *team, 
         out->diagonal[i] = h ? h[i * n + i] : diagonal ? diagonal[i] : 1;
     if (spec->act_order)
         rc = make_order(out, err);
+    if (!rc && h && (rounder->descends || spec->sweeps) && n % out->block == 0)
+        rc = prepare_descent(out, err);
     if (!rc && rounder->feeds && n % out->block == 0)
         rc = factor(out, team, h, spec->damping, err);
     if (rc)
@@ -101,6 +140,7 @@ void gs_part_input_clear(struct gs_part_input *input)
 {
     gs_free(&input->diagonal);
     gs_free(&input->h32);
+    gs_free(&input->inverses);
     gs_free(&input->order);
     gs_ldl_clear(&input->ldl);
 }

@@ -22,6 +22,7 @@ struct rounding {
     struct gs_team *team;
     uint8_t *blob, *scratch;
     size_t worker_bytes, rounder_bytes;
+    bool polishes; /* sweeps of descent follow the rounder */
     float *h;
 };
 
@@ -127,6 +128,8 @@ static void round_run(void *ctx, size_t begin, size_t end, int worker)
                                     .rows = GS_MIN(r->work.chunk, f->rows - row),
                                     .codes = (uint64_t *)(void *)(scratch + r->rounder_bytes)};
         r->rounder->run(&rows);
+        if (r->polishes)
+            gs_part_descend(&rows, r->work.sweeps, false);
         for (size_t i = 0; i < rows.rows; i++)
             gs_codebook_pack(f->codebook, rows.codes + i * f->cols / f->codebook->dim, f->cols,
                              r->blob + f->codes_at + (row + i) * f->row_bytes);
@@ -142,6 +145,8 @@ static int round_all(struct rounding *r, struct gs_err *err)
     r->work.fit_floats = f->group_rows * f->group_cols * (weighs ? 2 : 1);
     choose_chunk(r);
     r->rounder_bytes = r->rounder->scratch(&r->work);
+    if (r->polishes)
+        r->rounder_bytes = GS_MAX(r->rounder_bytes, gs_part_descent_scratch(&r->work));
     r->worker_bytes = r->rounder_bytes + (r->work.chunk * f->cols / f->codebook->dim + 8) / 8 * 64;
     r->worker_bytes = GS_MAX(r->worker_bytes, (r->work.fit_floats * sizeof(float) + 63) / 64 * 64);
     r->scratch = gs_work_create(r->team, r->worker_bytes);
@@ -186,6 +191,17 @@ static int measure(const struct rounding *r, const struct gs_part_job *job,
     return rc;
 }
 
+/* Where only H's diagonal is known, descent and alternation come to rest at the nearest points
+ * and at feedback with nothing to feed back. */
+static const struct gs_part_rounder *choose_rounder(const struct gs_part_job *job)
+{
+    const struct gs_part_rounder *rounder = gs_part_rounder_find(job->spec->rounder);
+
+    if (rounder->descends && !job->input->h32)
+        return &gs_part_rounder_nearest;
+    return rounder;
+}
+
 static const char *kind_name(const struct gs_transform *t)
 {
     return t ? gs_transform_kind_of(t)->name : "none";
@@ -197,7 +213,7 @@ int gs_part_round(const struct gs_part_job *job, uint8_t *blob, struct gs_part_r
     struct gs_part_form form;
     struct rounding r = {.work = {.spec = job->spec, .form = &form, .input = job->input,
                                   .w = job->w},
-                         .rounder = gs_part_rounder_find(job->spec->rounder),
+                         .rounder = choose_rounder(job),
                          .team = job->team, .blob = blob};
     size_t n = job->rows * job->cols;
     int rc = gs_part_form_create(job->spec, job->rows, job->cols, kind_name(job->in),
@@ -212,7 +228,10 @@ int gs_part_round(const struct gs_part_job *job, uint8_t *blob, struct gs_part_r
     for (size_t i = 0; i < n; i++)
         job->w[i] /= form.unit;
     r.work.y = gs_alloc(n, sizeof *r.work.y);
-    r.work.dynamic = r.rounder->feeds && !job->spec->static_groups &&
+    r.work.sweeps = job->spec->sweeps ? job->spec->sweeps : r.rounder->sweeps;
+    r.polishes = r.work.sweeps && job->input->h32 && !r.rounder->alternates &&
+                 r.rounder != &gs_part_rounder_coordinate;
+    r.work.dynamic = r.rounder->feeds && !r.rounder->alternates && !job->spec->static_groups &&
                      form.group_cols < form.cols;
     if (!r.work.y) {
         rc = gs_fail_nomem(err, "rounding");

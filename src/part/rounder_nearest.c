@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Each code by itself: the nearest point. */
+ * Each code by itself: the nearest point; and from there greedy passes. */
 #include "part/members.h"
 
 static size_t nearest_scratch(const struct gs_part_work *work GS_UNUSED)
@@ -27,6 +27,17 @@ static void nearest_run(const struct gs_part_rows *rows)
 const struct gs_part_rounder gs_part_rounder_nearest = {
     .name = "nearest",
     .paper = "",
+    .scratch = nearest_scratch,
+    .run = nearest_run,
+};
+
+/* The passes are those that every rounder may have (part_round.c). */
+const struct gs_part_rounder gs_part_rounder_greedy = {
+    .name = "greedy",
+    .paper = "Chee et al., QuIP, arXiv:2307.13304, section 4.3; QuantEase, arXiv:2309.01885",
+    .uses_h = true,
+    .descends = true,
+    .sweeps = 10,
     .scratch = nearest_scratch,
     .run = nearest_run,
 };
