@@ -191,9 +191,10 @@ static int make_ldl(struct gs_work *work, size_t first, size_t end, struct share
             rc = gs_ldl_create(work->team, in->h, n, block, damping, &shared->ldl,
                                err);
     } else if (!rc) {
-        gs_transform_hessian_diagonal(shared->transform, diagonal);
-        rc = gs_ldl_create_diagonal(work->imatrix.diagonal ? diagonal : NULL, n, block, damping,
-                                    &shared->ldl, err);
+        rc = gs_transform_hessian_diagonal(shared->transform, diagonal, err);
+        if (!rc)
+            rc = gs_ldl_create_diagonal(work->imatrix.diagonal ? diagonal : NULL, n, block,
+                                        damping, &shared->ldl, err);
     }
     gs_free(&diagonal);
     return rc;

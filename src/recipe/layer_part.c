@@ -73,7 +73,7 @@ int gs_work_round_parts(struct gs_work *work, size_t first, size_t end, double *
     if (!rc && h)
         rc = gs_transform_hessian(shared.transform, work->team, h, err);
     else if (!rc)
-        gs_transform_hessian_diagonal(shared.transform, diagonal);
+        rc = gs_transform_hessian_diagonal(shared.transform, diagonal, err);
     if (!rc)
         rc = gs_part_input_create(gs_plan_spec(&work->plan, item), work->team, item->cols, h,
                                   diagonal, &shared.input, err);

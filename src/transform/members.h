@@ -11,12 +11,18 @@ struct gs_transform {
     size_t n;
     float *factor; /* (n) exact in f16; NULL: T has no diagonal part */
     struct gs_hadamard hadamard;
+    struct gs_kronecker *kronecker; /* kronecker.c */
 };
 
 extern const struct gs_transform_kind gs_transform_none;
 extern const struct gs_transform_kind gs_transform_diagonal;
 extern const struct gs_transform_kind gs_transform_hadamard;
 extern const struct gs_transform_kind gs_transform_hadamard128;
+extern const struct gs_transform_kind gs_transform_kronecker;
+
+/* factor = random signs by seed and stream. */
+int gs_transform_fit_signs(struct gs_transform *t, const struct gs_transform_fit *fit,
+                           struct gs_err *err);
 
 /* The nearest value that f16 holds; zero and overflow become the nearest that is neither. */
 float gs_transform_round_factor(float v);

@@ -36,8 +36,8 @@ static void apply_f64(const struct gs_transform *t, enum gs_transform_op op, dou
 }
 
 /* One random bit a channel, 64 from a number, lowest first. */
-static int fit_signs(struct gs_transform *t, const struct gs_transform_fit *fit,
-                     struct gs_err *err)
+int gs_transform_fit_signs(struct gs_transform *t, const struct gs_transform_fit *fit,
+                           struct gs_err *err)
 {
     struct gs_rng rng;
     uint64_t bits = 0;
@@ -71,7 +71,7 @@ static size_t order_128(size_t n)
 const struct gs_transform_kind gs_transform_hadamard = {
     .name = "hadamard",
     .paper = "Tseng et al., QuIP#, arXiv:2402.04396",
-    .fit = fit_signs,
+    .fit = gs_transform_fit_signs,
     .apply_f32 = apply_f32,
     .apply_f64 = apply_f64,
     .order = order_largest,
@@ -80,7 +80,7 @@ const struct gs_transform_kind gs_transform_hadamard = {
 const struct gs_transform_kind gs_transform_hadamard128 = {
     .name = "hadamard128",
     .paper = "Tseng et al., QuIP#, arXiv:2402.04396, in blocks of up to 128",
-    .fit = fit_signs,
+    .fit = gs_transform_fit_signs,
     .apply_f32 = apply_f32,
     .apply_f64 = apply_f64,
     .order = order_128,

@@ -20,6 +20,7 @@ static const struct gs_transform_kind *const kinds[] = {
     &gs_transform_diagonal,
     &gs_transform_hadamard,
     &gs_transform_hadamard128,
+    &gs_transform_kronecker,
 };
 
 const struct gs_transform_kind *gs_transform_at(size_t index)
@@ -60,6 +61,8 @@ static int allocate(const struct gs_transform_kind *kind, size_t n, struct gs_tr
         t->factor[i] = 1;
     if (rc == GS_OK && kind->order)
         rc = gs_hadamard_init(n, kind->order(n), &t->hadamard, err);
+    if (rc == GS_OK && kind->prepare)
+        rc = kind->prepare(t, err);
     if (rc < 0)
         gs_transform_destroy(out);
     return rc;
@@ -103,6 +106,8 @@ void gs_transform_destroy(struct gs_transform **t)
 {
     if (!*t)
         return;
+    if ((*t)->kind->clear)
+        (*t)->kind->clear(*t);
     gs_free(&(*t)->factor);
     gs_free(t);
 }
@@ -135,7 +140,10 @@ int gs_transform_fold(struct gs_transform *t, const struct gs_transform *inner,
 
 size_t gs_transform_work_bytes(const struct gs_transform *t)
 {
-    return (gs_hadamard_work_bytes(&t->hadamard) + 63) / 64 * 64;
+    size_t bytes = t->kind->work_bytes ? t->kind->work_bytes(t)
+                                       : gs_hadamard_work_bytes(&t->hadamard);
+
+    return (bytes + 63) / 64 * 64;
 }
 
 void gs_transform_apply(const struct gs_transform *t, enum gs_transform_op op, float *x,
@@ -261,9 +269,19 @@ int gs_transform_hessian(const struct gs_transform *t, struct gs_team *team, dou
     return GS_OK;
 }
 
-void gs_transform_hessian_diagonal(const struct gs_transform *t, double *diagonal)
+int gs_transform_hessian_diagonal(const struct gs_transform *t, double *diagonal,
+                                  struct gs_err *err)
 {
     size_t order = GS_MAX(t->hadamard.order, 1);
+
+    if (t->kind->hessian_diagonal) {
+        double *work = gs_alloc(1, gs_transform_work_bytes(t));
+        if (!work)
+            return gs_fail_nomem(err, "transform");
+        t->kind->hessian_diagonal(t, diagonal, work);
+        gs_free(&work);
+        return GS_OK;
+    }
 
     /* Every element of a Hadamard block is ±1/√order. */
     for (size_t b = 0; b < t->n; b += order) {
@@ -275,4 +293,5 @@ void gs_transform_hessian_diagonal(const struct gs_transform *t, double *diagona
         for (size_t i = b; i < b + order; i++)
             diagonal[i] = sum;
     }
+    return GS_OK;
 }

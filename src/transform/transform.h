@@ -7,7 +7,7 @@
  *     y = (W T⁻¹)(T x)             input side:   rows of W by DUAL, x by FORWARD, H ← T H Tᵀ
  *     T y = (T W) x                output side:  columns of W by FORWARD, y back by INVERSE
  *
- * Here T = M · diag(factor), with M the identity or a Hadamard matrix, so that a channel
+ * Here T = M · diag(factor), with M the identity or a fixed orthogonal matrix, so that a channel
  * scaling in front of a rotation costs nothing: it is folded into the vector that holds the
  * random signs anyway. The factor is what a file carries; its values are exact in f16.
  *
@@ -44,6 +44,13 @@ struct gs_transform_kind {
                       double *work);
     /* Largest order of a Hadamard block that this kind uses for n channels; NULL: none. */
     size_t (*order)(size_t n);
+    /* For kinds with more than signs and a Hadamard matrix; NULL otherwise. `prepare` makes
+     * what depends on n alone, `clear` frees it (also after prepare failed). work: work_bytes,
+     * which apply needs, too. */
+    int (*prepare)(struct gs_transform *t, struct gs_err *err);
+    void (*clear)(struct gs_transform *t);
+    size_t (*work_bytes)(const struct gs_transform *t);
+    void (*hessian_diagonal)(const struct gs_transform *t, double *diagonal, double *work);
 };
 
 /* Kinds compiled in; NULL past the end. */
@@ -95,6 +102,7 @@ int gs_transform_hessian(const struct gs_transform *t, struct gs_team *team, dou
 
 /* diag(T diag(h) Tᵀ): what is left of a diagonal H when only its diagonal is kept; exact for
  * transforms without rotation, a mean over each Hadamard block otherwise. */
-void gs_transform_hessian_diagonal(const struct gs_transform *t, double *diagonal);
+int gs_transform_hessian_diagonal(const struct gs_transform *t, double *diagonal,
+                                  struct gs_err *err) GS_MUST_USE;
 
 #endif

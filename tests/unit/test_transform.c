@@ -160,7 +160,7 @@ static void test_hessian_moves_with_the_input(void **state)
             assert_true(h[i] == h[i % n * n + i / n]);
         }
         assert_int_equal(gs_transform_hessian(t, NULL, only, NULL), GS_OK);
-        gs_transform_hessian_diagonal(t, diagonal);
+        assert_int_equal(gs_transform_hessian_diagonal(t, diagonal, NULL), GS_OK);
         for (size_t i = 0; i < n; i++)
             assert_true(fabs(only[i * n + i] - diagonal[i]) < 1e-12 * diagonal[i]);
         gs_transform_destroy(&t);
@@ -263,6 +263,39 @@ static void test_rescale_formula_and_dead_channels(void **state)
     gs_transform_destroy(&t);
 }
 
+/* A single channel ends up in all of them, each time in another way. */
+static void test_kronecker_spreads(void **state)
+{
+    const struct gs_transform_kind *kind = gs_transform_find("kronecker");
+    const size_t n = 640;
+    struct gs_transform *t = create(kind, n, 1);
+    struct gs_err err = {0};
+    (void)state;
+
+    for (size_t i = 0; i < n; i += 97) {
+        float *x = gs_alloc(n, sizeof *x), most = 0;
+        assert_non_null(x);
+        x[i] = 1;
+        apply(t, GS_TRANSFORM_FORWARD, x);
+        for (size_t j = 0; j < n; j++)
+            most = fmaxf(most, fabsf(x[j]));
+        assert_true(most < 0.5f && fabs(dot(x, x, n) - 1) < 1e-5);
+        gs_free(&x);
+    }
+    gs_transform_destroy(&t);
+    struct gs_transform_fit fit = {.seed = 1};
+    assert_int_equal(gs_transform_create(kind, 2053, &fit, &t, &err), GS_E_UNSUPPORTED);
+    assert_null(t);
+    assert_string_equal(err.msg, "transform kronecker: 2053 is no product of two numbers up to "
+                        "1024");
+    for (uint64_t at = 1; at < 4; at++) {
+        gs_alloc_fail_at(at);
+        assert_int_equal(gs_transform_create(kind, 30, &fit, &t, NULL), GS_E_NOMEM);
+        gs_alloc_fail_at(0);
+        assert_null(t);
+    }
+}
+
 static void test_bad_input(void **state)
 {
     const double good[2] = {1, 1}, bad[2] = {1, NAN};
@@ -297,6 +330,7 @@ int main(void)
         cmocka_unit_test(test_same_bits_for_threads_and_seeds),
         cmocka_unit_test(test_fold),
         cmocka_unit_test(test_rescale_formula_and_dead_channels),
+        cmocka_unit_test(test_kronecker_spreads),
         cmocka_unit_test(test_bad_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
