@@ -422,6 +422,8 @@ int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
         out->parameters += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
         rc = classify(out, lm, &out->items[i], options, err);
     }
+    if (options->parameters)
+        out->parameters = options->parameters;
     if (!rc)
         qsort(out->items, n, sizeof *out->items, compare_items);
     for (size_t i = 0; !rc && i < n; i++) {

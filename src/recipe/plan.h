@@ -72,6 +72,7 @@ struct gs_plan_options {
                                as the mix says */
     bool allow_requantize;
     bool quiet;             /* a plan whose warnings were given before */
+    uint64_t parameters;    /* what bits are counted over; 0: all weights of the model */
     bool tables;            /* native matrices carry the table of their grid, for tuning */
 };
 

@@ -253,6 +253,17 @@ static int plan_types(struct gs_work *work, struct gs_plan_options *options, str
     return rc;
 }
 
+static uint64_t count_weights(const struct gs_store *store)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < gs_store_count(store); i++) {
+        const uint64_t *dim = gs_store_tensor(store, i)->dim;
+        n += dim[0] * dim[1] * dim[2] * dim[3];
+    }
+    return n;
+}
+
 static int make_plan(struct gs_work *work, struct gs_err *err)
 {
     const struct gs_quantize_options *o = work->options;
@@ -264,8 +275,10 @@ static int make_plan(struct gs_work *work, struct gs_err *err)
 
     gs_plan_clear(&work->plan);
     work->total = 0;
-    if (work->source) /* what was refused, was refused of it */
+    if (work->source) { /* what was refused, was refused of it; its weights are what counts */
         options.allow_requantize = true;
+        options.parameters = count_weights(work->source);
+    }
     if (!rc && is_auto(o)) {
         rc = plan_types(work, &options, err);
     } else if (!rc) {

@@ -49,11 +49,17 @@ for fold in none rotate-values; do
     rm -f x.gguf.work
 done
 
-# A head of its own: one matrix more, and with types by measurement.
-expect 0 quantize tied.gguf -o untied.gguf --fold rotate-residual,untie --overwrite
+# A head of its own: one matrix more, which costs bits a weight of the source.
+expect 0 quantize tied.gguf -o plain.gguf --fold none --json --no-eval
+bits=$(json bpw) parameters=$(json parameters)
+expect 0 quantize tied.gguf -o untied.gguf --fold rotate-residual,untie --json --no-eval
+is "$(json parameters)" "$parameters" "weights that bits are counted over"
+within "$(json bpw)" "$bits" 100
+[ "$(json bpw)" != "$bits" ] || fail "a second embedding costs nothing"
 expect 0 "$GOSSET" inspect --tensors untied.gguf
 grep -q ' output.weight' out || fail "no head"
 expect 0 "$GOSSET" run untied.gguf -p 'Hello there' -n 4 --json
+# With types by measurement.
 expect 0 "$GOSSET" quantize model.gguf -o auto.gguf --type auto --bpw 5.2 --calib text \
     --tokens 512 --fold auto --json
 within "$(json bpw)" 4.9 5.2
