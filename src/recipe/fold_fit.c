@@ -268,11 +268,11 @@ static int search(struct fitting *f, struct site *s, bool wanted,
     size_t n = s->n;
     size_t n_scales = values ? (size_t)values->n_head_kv * values->head_v : n;
     double choose, accept = 0, best = 0, *log_ratio = NULL, *scale = NULL;
-    int rc;
 
     *out = (struct found){.scale = NULL};
-    if (!s->n_consumers || (rc = site_error(f, s, ROWS_ACCEPT, &out->error)) || !wanted)
-        return s->n_consumers ? rc : GS_OK;
+    int rc = site_error(f, s, ROWS_ACCEPT, &out->error);
+    if (rc || !wanted || !s->n_consumers)
+        return rc;
     log_ratio = gs_alloc(n_scales, sizeof *log_ratio);
     scale = gs_alloc(n, sizeof *scale);
     rc = log_ratio && scale ? GS_OK : gs_fail_nomem(f->err, "folding");
