@@ -54,7 +54,7 @@ static int posit_create(const struct gs_codebook_kind *kind, const double *value
     if (rc)
         return rc;
     struct gs_scalar *scalar = (struct gs_scalar *)*out;
-    scalar->points.narrow = fminf(points[half - 1] / 64, 0.3f);
+    scalar->points.narrow = fmaxf(points[half - 1] / 64, 0.3f);
     scalar->points.wide = points[half - 1];
     (*out)->gaussian_mse = gs_points_gaussian_mse(&scalar->points, GS_ZERO_NONE);
     return GS_OK;

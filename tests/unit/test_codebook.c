@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Every codebook of the list with every combination of its keys: codes and bytes, the nearest
- * point, exact bits, fits that can be stored and repeated. */
+ * point, exact bits, fits that can be stored and repeated, what was learned. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,36 +17,71 @@ enum { ROWS = 2, COLS = 256, GROUP = 64 };
 
 static float weights[ROWS * COLS], importances[COLS];
 
-/* Calls fn for every codebook that can be made, learned from `weights`. */
-static unsigned walk(void (*fn)(const struct gs_codebook *codebook))
-{
-    unsigned made = 0;
-    char text[200];
+/* Every codebook that can be made, learned from `weights`, with its text. */
+static struct made {
+    struct gs_codebook *codebook;
+    char text[160];
+} *made;
+static size_t made_count;
 
+static void learn(struct gs_codebook *codebook, struct gs_team *team)
+{
+    struct gs_codebook_data data = {.w = weights, .rows = ROWS, .cols = COLS, .stride = COLS,
+                                    .h = importances, .team = team};
+
+    assert_int_equal(gs_codebook_learn(codebook, &data, NULL), GS_OK);
+}
+
+static void make(const struct gs_codebook_kind *kind, const char *text)
+{
+    struct gs_codebook *codebook;
+    struct gs_err err = {0};
+    int rc = gs_codebook_create(text, &codebook, &err);
+
+    if (rc) { /* some combinations make no sense; then the message says which */
+        assert_int_equal(rc, GS_E_ARG);
+        assert_null(codebook);
+        assert_non_null(strstr(err.msg, kind->name));
+        return;
+    }
+    learn(codebook, NULL);
+    made = gs_realloc(made, made_count * sizeof *made, (made_count + 1) * sizeof *made);
+    assert_non_null(made);
+    made[made_count].codebook = codebook;
+    snprintf(made[made_count++].text, sizeof made[0].text, "%s", text);
+}
+
+static int make_all(void **state)
+{
+    char text[160];
+
+    (void)state;
     walk_normal(weights, ROWS * COLS, 3);
     walk_normal(importances, COLS, 4);
     for (int i = 0; i < COLS; i++)
         importances[i] *= importances[i];
     for (size_t i = 0; gs_codebook_at(i); i++)
-        for (unsigned k = 0; walk_text(gs_codebook_at(i), k, text, sizeof text); k++) {
-            struct gs_codebook *codebook;
-            struct gs_err err = {0};
-            int rc = gs_codebook_create(text, &codebook, &err);
-            if (rc) { /* some combinations make no sense; then the message says which */
-                assert_int_equal(rc, GS_E_ARG);
-                assert_null(codebook);
-                assert_non_null(strstr(err.msg, gs_codebook_at(i)->name));
-                continue;
-            }
-            struct gs_codebook_data data = {.w = weights, .rows = ROWS, .cols = COLS,
-                                            .stride = COLS, .h = importances};
-            assert_int_equal(gs_codebook_learn(codebook, &data, &err), GS_OK);
-            fn(codebook);
-            gs_codebook_destroy(&codebook);
-            assert_null(codebook);
-            made++;
-        }
-    return made;
+        for (unsigned k = 0; walk_text(gs_codebook_at(i), k, text, sizeof text); k++)
+            make(gs_codebook_at(i), text);
+    return 0;
+}
+
+static int destroy_all(void **state)
+{
+    (void)state;
+    while (made_count > 0) {
+        gs_codebook_destroy(&made[--made_count].codebook);
+        assert_null(made[made_count].codebook);
+    }
+    gs_free(&made);
+    return 0;
+}
+
+static void walk(void (*fn)(const struct gs_codebook *codebook))
+{
+    assert_true(made_count > 300);
+    for (size_t i = 0; i < made_count; i++)
+        fn(made[i].codebook);
 }
 
 /* Weights of a group that are whole codes. */
@@ -111,7 +146,7 @@ static void check_bits(const struct gs_codebook *codebook)
 static void bits_are_exact(void **state)
 {
     (void)state;
-    assert_true(walk(check_bits) > 40);
+    walk(check_bits);
 }
 
 /* ---- codes -------------------------------------------------------------------------------- */
@@ -259,6 +294,89 @@ static void fits_are_storable_and_repeatable(void **state)
     walk(check_fit);
 }
 
+/* A file that holds `shared_bits` of it makes the same codebook. */
+static void what_was_learned_survives_a_file(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < made_count; i++) {
+        const struct gs_codebook *codebook = made[i].codebook;
+        size_t size = (size_t)((codebook->shared_bits + 7) / 8);
+        struct gs_codebook *twin;
+        uint8_t *bytes = gs_alloc(size + 1, 1), *again = gs_alloc(size + 1, 1);
+        float *table = new_table(codebook), y[GS_CODEBOOK_DIM], z[GS_CODEBOOK_DIM];
+        struct gs_group group;
+        struct gs_rng rng;
+
+        bytes[size] = again[size] = 0xa5;
+        gs_codebook_write(codebook, bytes);
+        assert_int_equal(bytes[size], 0xa5);
+        assert_int_equal(gs_codebook_create(made[i].text, &twin, NULL), GS_OK);
+        assert_true(twin->shared_bits == codebook->shared_bits);
+        assert_int_equal(gs_codebook_read(twin, bytes, NULL), GS_OK);
+        gs_codebook_write(twin, again);
+        assert_memory_equal(bytes, again, size + 1);
+        gs_codebook_fit(codebook, gs_scale_rule_find("f16"), weights, NULL, whole(codebook),
+                        table, &group);
+        gs_rng_init(&rng, 11, 0);
+        for (int k = 0; k < 50; k++) {
+            uint64_t code = random_code(codebook, &rng);
+            gs_codebook_value(codebook, &group, code, y);
+            gs_codebook_value(twin, &group, code, z);
+            assert_memory_equal(y, z, codebook->dim * sizeof y[0]);
+        }
+        gs_codebook_destroy(&twin);
+        gs_free(&bytes);
+        gs_free(&again);
+        gs_free(&table);
+    }
+}
+
+/* The same for any number of threads. */
+static void learning_does_not_depend_on_the_team(void **state)
+{
+    struct gs_team *team;
+
+    (void)state;
+    assert_int_equal(gs_team_create(3, &team, NULL), GS_OK);
+    for (size_t i = 0; i < made_count; i++) {
+        const struct gs_codebook *codebook = made[i].codebook;
+        bool first = i == 0 || made[i - 1].codebook->kind != codebook->kind;
+        size_t size = (size_t)((codebook->shared_bits + 7) / 8);
+        struct gs_codebook *twin;
+        if (!size || (!first && i % 7)) /* some of each kind */
+            continue;
+        uint8_t *bytes = gs_alloc(size, 1), *again = gs_alloc(size, 1);
+        assert_int_equal(gs_codebook_create(made[i].text, &twin, NULL), GS_OK);
+        learn(twin, team);
+        gs_codebook_write(codebook, bytes);
+        gs_codebook_write(twin, again);
+        assert_memory_equal(bytes, again, size);
+        gs_codebook_destroy(&twin);
+        gs_free(&bytes);
+        gs_free(&again);
+    }
+    gs_team_destroy(&team);
+}
+
+static void wrong_bytes_are_refused(void **state)
+{
+    static const struct { const char *text; uint8_t byte; } cases[] = {
+        {"power", 0}, {"power", 129}, {"power", 31}, {"choice:learn=1", 0x80},
+    };
+    uint8_t bytes[512];
+
+    (void)state;
+    for (size_t i = 0; i < GS_COUNT(cases); i++) {
+        struct gs_codebook *codebook;
+        struct gs_err err = {0};
+        assert_int_equal(gs_codebook_create(cases[i].text, &codebook, NULL), GS_OK);
+        assert_true(codebook->shared_bits && codebook->shared_bits <= 8 * sizeof bytes);
+        memset(bytes, cases[i].byte, sizeof bytes);
+        assert_int_equal(gs_codebook_read(codebook, bytes, &err), GS_E_FORMAT);
+        gs_codebook_destroy(&codebook);
+    }
+}
+
 /* Groups that are not Gaussian at all. */
 static void check_odd_groups(const struct gs_codebook *codebook)
 {
@@ -399,6 +517,9 @@ int main(void)
         cmocka_unit_test(codes_survive_packing),
         cmocka_unit_test(nearest_is_nearest),
         cmocka_unit_test(fits_are_storable_and_repeatable),
+        cmocka_unit_test(what_was_learned_survives_a_file),
+        cmocka_unit_test(learning_does_not_depend_on_the_team),
+        cmocka_unit_test(wrong_bytes_are_refused),
         cmocka_unit_test(odd_groups_have_finite_values),
         cmocka_unit_test(texts_are_read),
         cmocka_unit_test(wrong_texts_are_refused_with_the_rule),
@@ -406,5 +527,5 @@ int main(void)
         cmocka_unit_test(lost_memory_is_an_error),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_all, destroy_all);
 }
