@@ -42,7 +42,6 @@ void gs_points_set(struct gs_points *points, const float *by_code, unsigned stat
     points->n = n;
     points->states = states;
     points->narrow = 0;
-    points->wide = 1.1f;
     points->even = points->mirrored = true;
     for (unsigned i = 0; i < n; i++) {
         if (points->value[i] != -points->value[n - 1 - i])
@@ -53,6 +52,8 @@ void gs_points_set(struct gs_points *points, const float *by_code, unsigned stat
                 points->even = false;
         }
     }
+    /* Where outer points are sparse, a largest weight may well lie below the last ones. */
+    points->wide = points->even || n <= 4 ? 1.1f : 1.5f;
     for (unsigned i = n - 1; i < GS_POINTS; i++)
         points->middle[i] = INFINITY;
     points->first_step = n > 1 ? 1u << (31 - __builtin_clz(n - 1)) : 0;

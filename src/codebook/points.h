@@ -22,7 +22,7 @@ struct gs_points {
     bool mirrored;  /* with p there is −p: the sign of a scale is of no use */
     /* A scale is searched from narrow to wide times the one that takes the largest weight to
      * the farthest point. gs_points_set sets 0, which stands for what the weights' deviation
-     * suggests, and 1.1. */
+     * suggests, and 1.1 or 1.5. */
     float narrow, wide;
     float value[GS_POINTS];
     float middle[GS_POINTS]; /* between i and i + 1; past the last, infinity */

@@ -83,7 +83,7 @@ static void the_closed_form_is_what_samples_lose(void **state)
         "float:bits=8,exponent=5,top=2", "float:bits=8,exponent=7", "quantile",
         "quantile:bits=3", "quantile:bits=5", "quantile:type=1", "dynamic", "dynamic:bits=4",
         "posit", "posit:es=0", "posit:es=3", "posit:bits=4,es=0", "power:power=0.5",
-        "power:power=0.75,bits=3", "choice:tables=1,bits=3", "residual",         "residual:bits=4", "dual", "kmeans:bits=3",
+        "power:power=0.75,bits=3", "choice:tables=1,bits=3", "residual", "dual", "kmeans:bits=3",
     };
 
     (void)state;
