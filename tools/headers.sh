@@ -12,6 +12,8 @@ for h in include/*.h $(find src -name '*.h' | sort); do
     case $h in
         *_avx2.h) only=x86_64 isa="-mavx2 -mfma -mf16c -mbmi2" ;;
         *_avx512.h) only=x86_64 isa="-mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl" ;;
+        *_avx512vbmi.h) only=x86_64 isa="-mavx2 -mfma -mf16c -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl \
+            -mavx512vbmi -mavx512vbmi2 -mavx512vnni -mgfni" ;;
         *_neon.h) only=aarch64 ;;
         *_neondot.h) only=aarch64 isa="-march=armv8.2-a+dotprod" ;;
     esac

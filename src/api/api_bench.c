@@ -43,6 +43,7 @@ static void bench_destroy(struct bench *b)
     gs_free(&b->memory);
     gs_free(&b->x.q);
     gs_free(&b->x.low);
+    gs_free(&b->x.lanes);
     gs_free(&b->x.scale);
     gs_free(&b->x.group);
     gs_free(&b->x.sum);
@@ -81,10 +82,11 @@ static int bench_create(struct bench *b, const struct gs_bench_options *o, struc
     b->memory = gs_alloc(b->bytes, 1);
     b->x.q = gs_alloc(COLS, 1);
     b->x.low = gs_alloc(COLS, 1);
+    b->x.lanes = gs_alloc(2 * COLS, 1);
     b->x.scale = gs_alloc(b->x.blocks, sizeof *b->x.scale);
     b->x.group = gs_alloc(b->x.blocks, GS_INT8_GROUPS * sizeof *b->x.group);
     b->x.sum = gs_alloc(b->x.blocks, sizeof *b->x.sum);
-    if (!b->memory || !b->x.q || !b->x.low || !b->x.scale || !b->x.group || !b->x.sum)
+    if (!b->memory || !b->x.q || !b->x.low || !b->x.lanes || !b->x.scale || !b->x.group || !b->x.sum)
         return gs_fail_nomem(err, "a measurement");
     gs_team_run(b->team, b->bytes / 4096, 64, fill, b);
     gs_rng_init(&rng, 2, 0);
@@ -150,23 +152,6 @@ int gs_bench_stream(const struct gs_bench_options *options, double *bytes_per_se
 
 /* ---- multiplying --------------------------------------------------------------------------- */
 
-/* 16 rows of a stored type. */
-static void multiply_stored(const struct bench *b, const uint8_t *w, float y[16])
-{
-    enum { ROWS = 4 };
-    uint8_t u[ROWS * COLS];
-    float d[ROWS * COLS / GS_INT8_GROUP], m[ROWS * COLS / GS_INT8_GROUP];
-    const struct gs_codes codes = {.u = u, .d = d, .m = m, .blocks = b->x.blocks,
-                                   .high = gs_codes_high(b->type)};
-
-    for (size_t r = 0; r < 16; r += ROWS) {
-        for (size_t i = 0; i < ROWS; i++)
-            b->level.unpack[b->type](w + (r + i) * b->row_bytes / 16, COLS, u + i * COLS,
-                                     d + i * COLS / GS_INT8_GROUP, m + i * COLS / GS_INT8_GROUP);
-        b->level.codes_mul(&codes, ROWS, &b->x, 1, y + r, 16);
-    }
-}
-
 static void multiply_rows(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
 {
     struct bench *b = ctx;
@@ -177,7 +162,7 @@ static void multiply_rows(void *ctx, size_t begin, size_t end, int worker GS_UNU
         if (b->codec) {
             b->level.trellis_dot(b->codec->trellis, w, COLS / GS_TRELLIS_COLS, &b->x, y);
         } else if (b->type != GS_TYPE_F32) {
-            multiply_stored(b, w, y);
+            b->level.codes_dot[b->type](w, b->row_bytes / 16, 16, COLS, &b->x, y);
         } else {
             for (size_t r = 0; r < 16; r++)
                 y[r] = 0;
@@ -282,7 +267,8 @@ static int bench_stored(struct bench *b, size_t *found, gs_kernel_speed_fn fn, v
         ++*found;
         b->type = (enum gs_type)t;
         b->row_bytes = 16 * COLS / info->block * info->bytes;
-        rc = bench_levels(b, info->name, offsetof(struct gs_kernels, codes_mul), fn, ctx, err);
+        rc = bench_levels(b, info->name, offsetof(struct gs_kernels, codes_dot) + (size_t)t * sizeof(gs_codes_dot_fn),
+                          fn, ctx, err);
     }
     b->type = GS_TYPE_F32;
     return rc;

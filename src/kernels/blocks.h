@@ -25,7 +25,7 @@
 #ifndef GS_KERNELS_BLOCKS_H
 #define GS_KERNELS_BLOCKS_H
 
-#include "core/attr.h"
+#include "core/half.h"
 
 struct gs_block_q4_0 { uint8_t d[2], qs[16]; };
 struct gs_block_q4_1 { uint8_t d[2], m[2], qs[16]; };
@@ -117,6 +117,26 @@ static inline void gs_k4_scale_min(const uint8_t scales[12], int i, int *scale, 
         *scale = (scales[i + 4] & 15) | (scales[i - 4] >> 6) << 4;
         *min = (scales[i + 4] >> 4) | (scales[i] >> 6) << 4;
     }
+}
+
+/* 2^(e−128): half of the E8M0 number, since the table holds twice E2M1. The two smallest
+ * are subnormal. */
+static inline float gs_e8m0_half(uint8_t e)
+{
+    return gs_f32_from_bits(e < 2 ? 0x200000u << e : (uint32_t)(e - 1) << 23);
+}
+
+/* Half of the E4M3 number (bias 7, the sign bit ignored). 0x7f would be NaN and counts
+ * as 0; 0xff is read as 480, as the reference decoder does. */
+static inline float gs_e4m3_half(uint8_t bits)
+{
+    int exponent = bits >> 3 & 15, mantissa = bits & 7;
+
+    if (bits == 0x7f)
+        return 0.0f;
+    if (exponent == 0)
+        return (float)mantissa * 0x1p-10f;
+    return (float)(8 + mantissa) * gs_f32_from_bits((uint32_t)(exponent - 11 + 127) << 23);
 }
 
 #endif

@@ -1,104 +1,138 @@
 /* SPDX-License-Identifier: MIT
- * The product of codes (int8.h): the 16 chains of a row and a vector are one register, a block
- * of 128 four VPDPBUSD. Up to 2 rows × 4 vectors or 4 rows × 1 vector at once. */
+ * The product of panels of codes (int8.h): 2 × 16 rows and up to 6 vectors at once. A group
+ * takes eight VPDPBUSD and five other instructions for 16 rows and a vector. */
 #include "kernels/tile_avx2.h"
 
-#define ROWS 4
-#define COLS 4
+#define PANELS 2
+#define COLS 6
 
-static GS_ALWAYS_INLINE float fold8(__m256 v)
+struct product {
+    const uint8_t *w;
+    size_t w_stride; /* bytes of a panel */
+    size_t groups;
+    __mmask16 last;  /* rows of the last panel */
+    float *y;
+    size_t y_stride;
+};
+
+static GS_ALWAYS_INLINE __m512i four_wide(const int8_t *x)
 {
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    int32_t v;
 
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+    memcpy(&v, x, sizeof v);
+    return _mm512_set1_epi32(v);
 }
 
-static GS_ALWAYS_INLINE float fold16(__m512 v)
+/* Adds Σ u v over a group, one byte of v at q. */
+static GS_ALWAYS_INLINE void add_group(const uint8_t *record, size_t w_stride, const int8_t *q,
+                                       size_t q_stride, size_t panels, size_t cols,
+                                       __m512i sum[PANELS][COLS])
 {
-    return fold8(_mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)));
-}
-
-/* `rows` rows from w's first on, `cols` vectors from x's first on. */
-static GS_ALWAYS_INLINE void multiply(const struct gs_codes *w, const struct gs_int8 *x,
-                                      float *y, size_t y_stride, size_t rows, size_t cols)
-{
-    const __m512i first = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(4));
-    const __m512i zero = _mm512_setzero_si512();
-    size_t codes = w->blocks * GS_INT8_BLOCK, groups = w->blocks * GS_INT8_GROUPS;
-    __m512 lane[ROWS][COLS];
-    __m256 least[ROWS][COLS];
-
-    GS_UNROLL for (size_t r = 0; r < rows; r++)
+    GS_UNROLL for (size_t s = 0; s < 4; s++) {
+        __m512i u[PANELS];
+        GS_UNROLL for (size_t r = 0; r < panels; r++)
+            u[r] = _mm512_loadu_si512(record + r * w_stride + 64 * s);
         GS_UNROLL for (size_t t = 0; t < cols; t++) {
+            __m512i v = four_wide(q + t * q_stride + 4 * s);
+            GS_UNROLL for (size_t r = 0; r < panels; r++)
+                sum[r][t] = _mm512_dpbusd_epi32(sum[r][t], u[r], v);
+        }
+    }
+}
+
+/* One chain of 16 · panels rows: the records of groups j, j + 16 … */
+static GS_ALWAYS_INLINE void chain(const struct product *p, size_t j, const struct gs_int8 *x,
+                                   size_t panels, size_t cols, __m512 lane[PANELS][COLS])
+{
+    const uint8_t *record = p->w + gs_codes_place(j, p->groups) * GS_CODES_RECORD;
+
+    GS_UNROLL for (size_t t = 0; t < cols; t++)
+        GS_UNROLL for (size_t r = 0; r < panels; r++)
             lane[r][t] = _mm512_setzero_ps();
-            least[r][t] = _mm256_setzero_ps();
-        }
-    for (size_t b = 0; b < w->blocks; b++)
-        GS_UNROLL for (size_t r = 0; r < rows; r++) {
-            const uint8_t *u = w->u + r * codes + 128 * b;
-            __m512i u0 = _mm512_loadu_si512(u), u1 = _mm512_loadu_si512(u + 64);
-            __m512 d = _mm512_castps256_ps512(_mm256_loadu_ps(w->d + r * groups + 8 * b));
-            __m512 d0 = _mm512_permutexvar_ps(first, d), d1 = _mm512_permutexvar_ps(second, d);
-            __m256 m = _mm256_loadu_ps(w->m + r * groups + 8 * b);
-            GS_UNROLL for (size_t t = 0; t < cols; t++) {
-                const int8_t *q = x->q + t * x->stride + 128 * b;
-                size_t at = t * x->blocks + b;
-                const int8_t *l = x->low + t * x->stride + 128 * b;
-                __m512i s0 = _mm512_dpbusd_epi32(zero, u0, _mm512_loadu_si512(q));
-                __m512i s1 = _mm512_dpbusd_epi32(zero, u1, _mm512_loadu_si512(q + 64));
-                s0 = _mm512_dpbusd_epi32(_mm512_slli_epi32(s0, 8), u0, _mm512_loadu_si512(l));
-                s1 = _mm512_dpbusd_epi32(_mm512_slli_epi32(s1, 8), u1,
-                                         _mm512_loadu_si512(l + 64));
-                __m512 part = _mm512_fmadd_ps(d0, _mm512_cvtepi32_ps(s0), _mm512_setzero_ps());
-                part = _mm512_fmadd_ps(d1, _mm512_cvtepi32_ps(s1), part);
-                lane[r][t] = _mm512_fmadd_ps(_mm512_set1_ps(x->scale[at] / 256), part, lane[r][t]);
-                least[r][t] = _mm256_fmadd_ps(m, _mm256_loadu_ps(x->group + 8 * at), least[r][t]);
-            }
-        }
-    GS_UNROLL for (size_t r = 0; r < rows; r++)
+    for (size_t g = j; g < p->groups; g += 16, record += GS_CODES_RECORD) {
+        size_t at = g * GS_INT8_GROUP;
+        __m512i sum[PANELS][COLS];
         GS_UNROLL for (size_t t = 0; t < cols; t++)
-            y[t * y_stride + r] = fold16(lane[r][t]) - fold8(least[r][t]);
-}
-
-/* Some rows with all vectors. */
-static void multiply_all(const struct gs_codes *w, size_t rows, const struct gs_int8 *x, size_t T,
-                         float *y, size_t y_stride)
-{
-    size_t t = 0;
-
-    for (; t + COLS <= T; t += COLS) {
-        struct gs_int8 v = gs_int8_at(x, t, 0);
-        if (rows == 2)
-            multiply(w, &v, y + t * y_stride, y_stride, 2, COLS);
-        else
-            multiply(w, &v, y + t * y_stride, y_stride, 1, COLS);
-    }
-    for (; t < T; t++) {
-        struct gs_int8 v = gs_int8_at(x, t, 0);
-        if (rows == ROWS)
-            multiply(w, &v, y + t * y_stride, y_stride, ROWS, 1);
-        else
-            for (size_t r = 0; r < rows; r++) {
-                const struct gs_codes one = {.u = w->u + r * w->blocks * GS_INT8_BLOCK,
-                                             .d = w->d + r * w->blocks * GS_INT8_GROUPS,
-                                             .m = w->m + r * w->blocks * GS_INT8_GROUPS,
-                                             .blocks = w->blocks};
-                multiply(&one, &v, y + t * y_stride + r, y_stride, 1, 1);
+            GS_UNROLL for (size_t r = 0; r < panels; r++)
+                sum[r][t] = _mm512_setzero_si512();
+        add_group(record, p->w_stride, x->q + at, x->stride, panels, cols, sum);
+        GS_UNROLL for (size_t t = 0; t < cols; t++)
+            GS_UNROLL for (size_t r = 0; r < panels; r++)
+                sum[r][t] = _mm512_slli_epi32(sum[r][t], 8);
+        add_group(record, p->w_stride, x->low + at, x->stride, panels, cols, sum);
+        GS_UNROLL for (size_t r = 0; r < panels; r++) {
+            const uint8_t *scales = record + r * p->w_stride + GS_CODES_SCALES;
+            __m512 d = _mm512_loadu_ps(scales), m = _mm512_loadu_ps(scales + 64);
+            GS_UNROLL for (size_t t = 0; t < cols; t++) {
+                __m512 group = _mm512_set1_ps(x->group[t * x->blocks * GS_INT8_GROUPS + g]);
+                __m512 scale = _mm512_set1_ps(x->scale[t * x->blocks + g / GS_INT8_GROUPS]);
+                lane[r][t] = _mm512_fnmadd_ps(m, group, lane[r][t]);
+                lane[r][t] = _mm512_fmadd_ps(_mm512_mul_ps(scale, d),
+                                             _mm512_cvtepi32_ps(sum[r][t]), lane[r][t]);
             }
+        }
     }
 }
 
-void gs_codes_mul_avx512vbmi(const struct gs_codes *w, size_t rows, const struct gs_int8 *x,
-                             size_t T, float *y, size_t y_stride)
+/* All chains, in the order in which they fold: after number i come as many additions as i
+ * has ones at its end. */
+static GS_ALWAYS_INLINE void multiply(const struct product *p, const struct gs_int8 *x,
+                                      size_t panels, size_t cols)
 {
-    for (size_t r = 0, n; r < rows; r += n) {
-        const struct gs_codes part = {.u = w->u + r * w->blocks * GS_INT8_BLOCK,
-                                      .d = w->d + r * w->blocks * GS_INT8_GROUPS,
-                                      .m = w->m + r * w->blocks * GS_INT8_GROUPS,
-                                      .blocks = w->blocks};
-        n = T < COLS && rows - r >= ROWS ? ROWS : rows - r >= 2 && T >= COLS ? 2 : 1;
-        multiply_all(&part, n, x, T, y + r, y_stride);
+    __m512 lane[PANELS][COLS], folds[5][PANELS][COLS];
+    size_t depth = 0;
+
+    for (unsigned i = 0; i < 16; i++) {
+        chain(p, gs_codes_chain(i), x, panels, cols, lane);
+        for (unsigned k = i; k & 1; k /= 2) {
+            depth--;
+            GS_UNROLL for (size_t t = 0; t < cols; t++)
+                GS_UNROLL for (size_t r = 0; r < panels; r++)
+                    lane[r][t] = _mm512_add_ps(folds[depth][r][t], lane[r][t]);
+        }
+        GS_UNROLL for (size_t t = 0; t < cols; t++)
+            GS_UNROLL for (size_t r = 0; r < panels; r++)
+                folds[depth][r][t] = lane[r][t];
+        depth++;
+    }
+    GS_UNROLL for (size_t t = 0; t < cols; t++)
+        GS_UNROLL for (size_t r = 0; r < panels; r++)
+            _mm512_mask_storeu_ps(p->y + t * p->y_stride + 16 * r,
+                                  r + 1 == panels ? p->last : 0xffff, folds[0][r][t]);
+}
+
+#define SHAPE(panels, cols)                                                                    \
+    static void multiply_##panels##_##cols(const struct product *p, const struct gs_int8 *x)   \
+    {                                                                                          \
+        multiply(p, x, panels, cols);                                                          \
+    }
+#define SHAPES(panels) SHAPE(panels, 1) SHAPE(panels, 2) SHAPE(panels, 3) SHAPE(panels, 4) \
+    SHAPE(panels, 5) SHAPE(panels, 6)
+#define NAMES(panels) {multiply_##panels##_1, multiply_##panels##_2, multiply_##panels##_3, \
+    multiply_##panels##_4, multiply_##panels##_5, multiply_##panels##_6}
+SHAPES(1)
+SHAPES(2)
+
+typedef void (*multiply_fn)(const struct product *p, const struct gs_int8 *x);
+
+static const multiply_fn products[PANELS][COLS] = {NAMES(1), NAMES(2)};
+
+void gs_codes_mul_avx512vbmi(const uint8_t *w, size_t groups, size_t rows,
+                             unsigned top GS_UNUSED, const struct gs_int8 *x, size_t T, float *y,
+                             size_t y_stride)
+{
+    struct product p = {.w_stride = groups * GS_CODES_RECORD, .groups = groups,
+                        .y_stride = y_stride};
+
+    for (size_t t = 0; t < T; t += COLS) {
+        size_t cols = GS_MIN((size_t)COLS, T - t);
+        struct gs_int8 v = gs_int8_at(x, t, 0);
+        for (size_t r = 0, n; r < rows; r += 16 * n) {
+            n = rows - r > 16 ? 2 : 1;
+            p.w = w + r / 16 * p.w_stride;
+            p.last = (__mmask16)((1u << GS_MIN(rows - r - 16 * (n - 1), (size_t)16)) - 1);
+            p.y = y + t * y_stride + r;
+            products[n - 1][cols - 1](&p, &v);
+        }
     }
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Stored types as codes, w = d u − m (int8.h, blocks.h), and their product: the definition.
+ * Stored types as codes, w = d u − m (int8.h, blocks.h): the definition for the types with
+ * scales of their own, the rest is in codes_iq_scalar.c.
  *
  * A type with signed integers q is shifted, u = q + b and m = d b, so that all codes are
  * unsigned; m is rounded once. */
-#include <math.h>
-
 #include "kernels/blocks.h"
 #include "kernels/grids.h"
 #include "kernels/scalar.h"
@@ -193,48 +192,4 @@ void gs_unpack_iq4_xs_scalar(const void *src, size_t n, uint8_t *u, float *d, fl
             put_scale(2, scale, scale * 128, &d, &m);
             put_values(b->qs + 16 * run, u);
         }
-}
-
-/* One row and one vector of `blocks` blocks. */
-static float row_product(const uint8_t *u, const float *d, const float *m,
-                         const struct gs_int8 *x, size_t blocks)
-{
-    float lane[16] = {0}, least[8] = {0};
-
-    for (size_t b = 0; b < blocks; b++, u += 128, d += 8, m += 8) {
-        struct gs_int8 v = gs_int8_at(x, 0, b);
-        for (size_t k = 0; k < 16; k++) {
-            float part = 0;
-            for (size_t half = 0; half < 2; half++) {
-                size_t at = 4 * (k + 16 * half);
-                int32_t sum = 0;
-                for (size_t i = at; i < at + 4; i++)
-                    sum += u[i] * (256 * v.q[i] + v.low[i]);
-                part = fmaf(d[at / 16], (float)sum, part);
-            }
-            lane[k] = fmaf(*v.scale / 256, part, lane[k]);
-        }
-        for (size_t j = 0; j < 8; j++)
-            least[j] = fmaf(m[j], v.group[j], least[j]);
-    }
-    for (size_t h = 8; h > 0; h /= 2)
-        for (size_t j = 0; j < h; j++) {
-            lane[j] += lane[j + h];
-            if (h < 8)
-                least[j] += least[j + h];
-        }
-    return lane[0] - least[0];
-}
-
-void gs_codes_mul_scalar(const struct gs_codes *w, size_t rows, const struct gs_int8 *x,
-                         size_t T, float *y, size_t y_stride)
-{
-    for (size_t t = 0; t < T; t++) {
-        struct gs_int8 v = gs_int8_at(x, t, 0);
-        for (size_t r = 0; r < rows; r++)
-            y[t * y_stride + r] =
-                row_product(w->u + r * w->blocks * GS_INT8_BLOCK,
-                            w->d + r * w->blocks * GS_INT8_GROUPS,
-                            w->m + r * w->blocks * GS_INT8_GROUPS, &v, w->blocks);
-    }
 }

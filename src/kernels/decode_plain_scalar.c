@@ -174,37 +174,17 @@ void gs_decode_q2_0_scalar(const void *src, float *dst, size_t n)
     }
 }
 
-/* 2^(e−128): half of the E8M0 number, since the table holds twice E2M1. The two smallest
- * are subnormal. */
-static float e8m0_half(uint8_t e)
-{
-    return gs_f32_from_bits(e < 2 ? 0x200000u << e : (uint32_t)(e - 1) << 23);
-}
-
 void gs_decode_mxfp4_scalar(const void *src, float *dst, size_t n)
 {
     const struct gs_block_mxfp4 *b = src;
 
     for (const float *end = dst + n; dst < end; b++, dst += 32) {
-        float d = e8m0_half(b->e);
+        float d = gs_e8m0_half(b->e);
         for (int j = 0; j < 16; j++) {
             dst[j] = (float)gs_fp4_values[b->qs[j] & 15] * d;
             dst[j + 16] = (float)gs_fp4_values[b->qs[j] >> 4] * d;
         }
     }
-}
-
-/* Half of the E4M3 number (bias 7, the sign bit ignored). 0x7f would be NaN and counts
- * as 0; 0xff is read as 480, as the reference decoder does. */
-static float e4m3_half(uint8_t bits)
-{
-    int exponent = bits >> 3 & 15, mantissa = bits & 7;
-
-    if (bits == 0x7f)
-        return 0.0f;
-    if (exponent == 0)
-        return (float)mantissa * 0x1p-10f;
-    return (float)(8 + mantissa) * gs_f32_from_bits((uint32_t)(exponent - 11 + 127) << 23);
 }
 
 void gs_decode_nvfp4_scalar(const void *src, float *dst, size_t n)
@@ -214,7 +194,7 @@ void gs_decode_nvfp4_scalar(const void *src, float *dst, size_t n)
     for (const float *end = dst + n; dst < end; b++)
         for (int run = 0; run < 4; run++, dst += 16) {
             const uint8_t *qs = b->qs + 8 * run;
-            float d = e4m3_half(b->d[run]);
+            float d = gs_e4m3_half(b->d[run]);
             for (int j = 0; j < 8; j++) {
                 dst[j] = (float)gs_fp4_values[qs[j] & 15] * d;
                 dst[j + 8] = (float)gs_fp4_values[qs[j] >> 4] * d;

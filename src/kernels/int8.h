@@ -9,26 +9,28 @@
  *     scale        s0        s1       s2               x[i] ≈ scale[i / 128] · q[i]
  *
  * After a Hadamard transform this is enough. Where activations keep their outliers, as the
- * inputs of stored types do, a second byte `low` holds 1/256 of a step: x ≈ scale (q + low/256).
+ * inputs of stored types do, a second byte `low` holds 1/256 of a step, and the scale is that
+ * of the two together: v = 256 q + low, x ≈ scale · v. Such vectors are also kept in lanes,
+ * for kernels that sum 16 groups of 16 elements side by side:
  *
- * Stored types have scales for runs of 16 or 32 weights; they are first unpacked to codes:
- * a byte u a weight, and for each group of 16 a scale d and a minimum m, w = d u − m.
+ *     lanes   for 256 elements  q    dword s · 16 + g = elements 16 g + 4 s … + 3, s < 4, g < 16
+ *                               low  the same
  *
- * A product of a row of tiles (trellis.h) with such a vector is one chain over the blocks, in
- * this order at every level and for every number of vectors:
+ * A product of a row of tiles (trellis.h) with a vector is one chain over the blocks, in this
+ * order at every level and for every number of vectors:
  *
  *     y = fma(scale[b], (float)Σ w[i] · q[i] over block b, y)      b = 0, 1, …
  *
- * The inner sums are exact: at most 128 · 127 · 127 < 2^24. A product of codes has 16 chains
- * for the d and 8 for the m, that fold as dot products do (kernels.h):
+ * The inner sums are exact: at most 128 · 127 · 127 < 2^24.
  *
- *     part = fma(d[g], (float)Σ u[i] v[i] over quad k of a block, +0) for quad k < 16, g = k / 4
- *     part = fma(d[g], … quad k + 16 …, part)                         g = (k + 16) / 4
- *     lane[k] = fma(scale[b] / 256, part, lane[k])       b = 0, 1, …     y = fold(lane)
- *     least[j] = fma(m[g], group[g], least[j])   g = 0, 1, … j = g mod 8     − fold(least)
+ * Stored types have scales for runs of 16 or more weights. They are unpacked to codes: a byte
+ * u a weight, and for each group of 16 a scale d and a minimum m, w = d u − m. The product
+ * of a row of codes has 16 chains that fold as dot products do (kernels.h):
  *
- * where v = 256 q + low, quads are 4 elements in a row, and group[g] is the sum of group g,
- * scale / 256 · (float)Σ v. */
+ *     S = Σ u[i] v[i] over group g                             exact: 16 · 255 · 32639 < 2^31
+ *     lane[g mod 16] = fma(scale[b] · d[g], (float)S, fma(−m[g], group[g], lane[g mod 16]))
+ *
+ * for g = 0, 1, …, where b = g / 8 and group[g] = scale[b] · (float)Σ v over group g. */
 #ifndef GS_KERNELS_INT8_H
 #define GS_KERNELS_INT8_H
 
@@ -43,7 +45,8 @@
 
 struct gs_int8 {
     int8_t *q;      /* −127 … 127 */
-    int8_t *low;    /* the same; NULL: none (then group is not set either) */
+    int8_t *low;    /* the same; NULL: none (then lanes and group are not set either) */
+    int8_t *lanes;  /* 512 bytes for every 256 elements begun; 0 beyond the end */
     float *scale;
     float *group;   /* 8 for each scale; 0 beyond the end */
     int32_t *sum;
@@ -56,12 +59,21 @@ static inline size_t gs_int8_blocks(size_t n)
     return (n + GS_INT8_BLOCK - 1) / GS_INT8_BLOCK;
 }
 
-/* Vector t of x, from block b on. */
+/* Bytes of a vector's lanes. */
+static inline size_t gs_int8_lanes(size_t blocks)
+{
+    return (blocks + 1) / 2 * (4 * GS_INT8_BLOCK);
+}
+
+/* Vector t of x, from block b on; its lanes only for even b. */
 static inline struct gs_int8 gs_int8_at(const struct gs_int8 *x, size_t t, size_t b)
 {
     size_t at = t * x->stride + b * GS_INT8_BLOCK;
 
     return (struct gs_int8){.q = x->q + at, .low = x->low ? x->low + at : NULL,
+                            .lanes = x->low ? x->lanes + t * gs_int8_lanes(x->blocks) +
+                                                  b / 2 * (4 * GS_INT8_BLOCK)
+                                            : NULL,
                             .scale = x->scale + t * x->blocks + b,
                             .group = x->group + (t * x->blocks + b) * GS_INT8_GROUPS,
                             .sum = x->sum + t * x->blocks + b,
@@ -69,9 +81,9 @@ static inline struct gs_int8 gs_int8_at(const struct gs_int8 *x, size_t t, size_
 }
 
 /* One vector (n): scale = largest |x| / 127, v = x · (127 / largest), q = v rounded to nearest
- * even, low = 256 (v − q) rounded alike and cut to ±127.
- * A block that holds a NaN or an infinity gets q = low = 0 and a scale of NaN, so that every
- * product with it is NaN. */
+ * even, low = 256 (v − q) rounded alike and cut to ±127; with low, scale is then divided by
+ * 256. A block that holds a NaN or an infinity gets q = low = 0 and a scale of NaN, so that
+ * every product with it is NaN. */
 typedef void (*gs_int8_quantize_fn)(const float *x, size_t n, struct gs_int8 *out);
 
 /* y[t · y_stride + r] continues the chain above, for r < rows and t < T, with tiles decoded
@@ -83,45 +95,52 @@ typedef void (*gs_tile_mul_fn)(const uint8_t *w, size_t tiles, size_t rows,
 /* Codes of stored weights: n a multiple of the type's block, u (n), d and m (n / 16). */
 typedef void (*gs_unpack_fn)(const void *src, size_t n, uint8_t *u, float *d, float *m);
 
-/* `rows` rows of codes, padded with zeros to whole blocks of 128, one after another. */
-struct gs_codes {
-    uint8_t *u;    /* (rows, 128 · blocks) */
-    float *d, *m;  /* (rows, 8 · blocks) */
-    size_t blocks; /* of a row */
-    bool high;     /* codes above 127 occur */
-};
+/* y[r] = row r of n stored weights times the vector x, for rows `row_bytes` apart. */
+typedef void (*gs_codes_dot_fn)(const void *w, size_t row_bytes, size_t rows, size_t n,
+                                const struct gs_int8 *x, float *y);
 
-/* Do the codes of this type need it? */
-static inline bool gs_codes_high(enum gs_type type)
+/* Panels of codes of 16 rows are sorted by chains: a record for each group, first for groups
+ * 0, 16, 32 …, then 1, 17 … up to 15, 31 …, as the product reads them:
+ *
+ *     record   u (4 steps, 16 rows, 4 weights) │ d (16 rows) │ m (16 rows)    384 bytes */
+#define GS_CODES_ROWS 16u
+#define GS_CODES_SCALES (GS_CODES_ROWS * GS_INT8_GROUP) /* where d begins */
+#define GS_CODES_RECORD (GS_CODES_SCALES + 2 * GS_CODES_ROWS * sizeof(float))
+
+/* The record of group g among `groups`. */
+static inline size_t gs_codes_place(size_t g, size_t groups)
 {
-    return type == GS_TYPE_Q8_0 || type == GS_TYPE_IQ4_NL || type == GS_TYPE_IQ4_XS;
+    return g % 16 * (groups / 16) + GS_MIN(g % 16, groups % 16) + g / 16;
 }
 
-/* y[t · y_stride + r] = row r times vector t, as above, for x with as many blocks and with
- * low bytes. */
-typedef void (*gs_codes_mul_fn)(const struct gs_codes *w, size_t rows, const struct gs_int8 *x,
-                                size_t T, float *y, size_t y_stride);
+/* The chain that is number i < 16 where each comes just before the sum it is folded with:
+ * i with its four bits reversed. */
+static inline size_t gs_codes_chain(unsigned i)
+{
+    return (i & 1) << 3 | (i & 2) << 1 | (i & 4) >> 1 | (i & 8) >> 3;
+}
+
+/* y[t · y_stride + r] = row r times vector t, for r < rows and t < T. Panel i begins
+ * i · groups records after w; no code is above `top`. */
+typedef void (*gs_codes_mul_fn)(const uint8_t *w, size_t groups, size_t rows, unsigned top,
+                                const struct gs_int8 *x, size_t T, float *y, size_t y_stride);
+
+/* The largest code of a type. */
+unsigned gs_codes_top(enum gs_type type);
+
+/* Fills in the lanes of a vector of n elements. */
+void gs_int8_put_lanes(const struct gs_int8 *x, size_t n);
 
 #define GS_INT8_KERNELS(isa)                                                                   \
     void gs_int8_quantize_##isa(const float *x, size_t n, struct gs_int8 *out);                \
     void gs_tile_mul_##isa(const uint8_t *w, size_t tiles, size_t rows,                        \
                            const struct gs_int8 *x, size_t T, float *y, size_t y_stride);      \
-    void gs_codes_mul_##isa(const struct gs_codes *w, size_t rows, const struct gs_int8 *x,    \
-                            size_t T, float *y, size_t y_stride)
-#define GS_UNPACK_KERNEL(type, isa)                                                            \
-    void gs_unpack_##type##_##isa(const void *src, size_t n, uint8_t *u, float *d, float *m)
-#define GS_UNPACK_KERNELS(isa)                                                                 \
-    GS_UNPACK_KERNEL(q4_0, isa);                                                               \
-    GS_UNPACK_KERNEL(q4_1, isa);                                                               \
-    GS_UNPACK_KERNEL(q5_0, isa);                                                               \
-    GS_UNPACK_KERNEL(q5_1, isa);                                                               \
-    GS_UNPACK_KERNEL(q8_0, isa);                                                               \
-    GS_UNPACK_KERNEL(iq4_nl, isa);                                                             \
-    GS_UNPACK_KERNEL(q2_k, isa);                                                               \
-    GS_UNPACK_KERNEL(q3_k, isa);                                                               \
-    GS_UNPACK_KERNEL(q4_k, isa);                                                               \
-    GS_UNPACK_KERNEL(q5_k, isa);                                                               \
-    GS_UNPACK_KERNEL(q6_k, isa);                                                               \
-    GS_UNPACK_KERNEL(iq4_xs, isa)
+    void gs_codes_mul_##isa(const uint8_t *w, size_t groups, size_t rows, unsigned top,        \
+                            const struct gs_int8 *x, size_t T, float *y, size_t y_stride)
+#define GS_UNPACK_KERNEL(name, isa)                                                            \
+    void gs_unpack_##name##_##isa(const void *src, size_t n, uint8_t *u, float *d, float *m)
+#define GS_CODES_DOT_KERNEL(name, isa)                                                         \
+    void gs_codes_dot_##name##_##isa(const void *w, size_t row_bytes, size_t rows, size_t n,   \
+                                     const struct gs_int8 *x, float *y)
 
 #endif

@@ -71,8 +71,7 @@ static float quantize_block(const float *x, const struct gs_int8 *out)
             memset(out->low, 0, GS_INT8_BLOCK);
         scale = top < 0x7f800000u ? 0 : NAN;
     }
-    put_sums(out, scale);
-    return scale;
+    return put_sums(out, scale);
 }
 
 void gs_int8_quantize_avx2(const float *x, size_t n, struct gs_int8 *out)

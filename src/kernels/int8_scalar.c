@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * 8-bit activations: the definition (int8.h). */
 #include <math.h>
+#include <string.h>
 
 #include "core/half.h"
 #include "kernels/viterbi.h"
@@ -29,9 +30,25 @@ static float quantize_block(const float *x, size_t n, const struct gs_int8 *out)
             out->low[i] = (int8_t)low;
     }
     float scale = !finite ? NAN : inverse > 0 ? largest / 127.0f : 0;
+    scale = out->low ? scale / 256 : scale;
     for (size_t g = 0; out->low && g < GS_INT8_GROUPS; g++)
-        out->group[g] = scale / 256 * (float)sums[g];
+        out->group[g] = scale * (float)sums[g];
     return scale;
+}
+
+void gs_int8_put_lanes(const struct gs_int8 *x, size_t n)
+{
+    int8_t *to = x->lanes;
+
+    for (size_t i = 0; i < n; i += 256, to += 512)
+        for (size_t k = 0; k < 64; k++) {
+            size_t at = i + k % 16 * GS_INT8_GROUP + k / 16 * 4;
+            size_t bytes = GS_MIN(at < n ? n - at : 0, (size_t)4);
+            memset(to + 4 * k, 0, 4);
+            memset(to + 256 + 4 * k, 0, 4);
+            memcpy(to + 4 * k, x->q + at, bytes);
+            memcpy(to + 256 + 4 * k, x->low + at, bytes);
+        }
 }
 
 void gs_int8_quantize_scalar(const float *x, size_t n, struct gs_int8 *out)
@@ -41,6 +58,8 @@ void gs_int8_quantize_scalar(const float *x, size_t n, struct gs_int8 *out)
         *to.scale = quantize_block(x + b * GS_INT8_BLOCK,
                                    GS_MIN(GS_INT8_BLOCK, n - b * GS_INT8_BLOCK), &to);
     }
+    if (out->low)
+        gs_int8_put_lanes(out, n);
 }
 
 /* The sums of row r of a block row over one block, from its first tile on. */

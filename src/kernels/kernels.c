@@ -50,6 +50,8 @@ static void overlay(struct gs_kernels *out, const struct gs_kernels *level)
             out->dot[t] = level->dot[t];
         if (level->unpack[t])
             out->unpack[t] = level->unpack[t];
+        if (level->codes_dot[t])
+            out->codes_dot[t] = level->codes_dot[t];
     }
 #define K(slot, type)                                                                          \
     if (level->slot)                                                                           \

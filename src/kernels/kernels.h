@@ -83,7 +83,8 @@ struct gs_kernels {
     gs_decode_fn decode[GS_TYPE_COUNT]; /* every type; NULL only for unknown numbers */
     gs_encode_fn encode[GS_TYPE_COUNT]; /* F32 F16 BF16 Q8_0 */
     gs_dot_fn dot[GS_TYPE_COUNT];       /* F32 F16 BF16 Q8_0; others: decode, then F32 */
-    gs_unpack_fn unpack[GS_TYPE_COUNT]; /* types that have 8-bit products */
+    gs_unpack_fn unpack[GS_TYPE_COUNT]; /* types that have products in integers (int8.h) */
+    gs_codes_dot_fn codes_dot[GS_TYPE_COUNT];
 #define K(slot, type) type slot;
 #include "kernels/kernels.def"
 #undef K

@@ -65,18 +65,14 @@ const struct gs_kernels gs_kernels_avx2 = {
         [GS_TYPE_Q8_0] = gs_dot_q8_0_avx2,
     },
     .unpack = {
-        [GS_TYPE_Q4_0] = gs_unpack_q4_0_avx2,
-        [GS_TYPE_Q4_1] = gs_unpack_q4_1_avx2,
-        [GS_TYPE_Q5_0] = gs_unpack_q5_0_avx2,
-        [GS_TYPE_Q5_1] = gs_unpack_q5_1_avx2,
-        [GS_TYPE_Q8_0] = gs_unpack_q8_0_avx2,
-        [GS_TYPE_IQ4_NL] = gs_unpack_iq4_nl_avx2,
-        [GS_TYPE_Q2_K] = gs_unpack_q2_k_avx2,
-        [GS_TYPE_Q3_K] = gs_unpack_q3_k_avx2,
-        [GS_TYPE_Q4_K] = gs_unpack_q4_k_avx2,
-        [GS_TYPE_Q5_K] = gs_unpack_q5_k_avx2,
-        [GS_TYPE_Q6_K] = gs_unpack_q6_k_avx2,
-        [GS_TYPE_IQ4_XS] = gs_unpack_iq4_xs_avx2,
+#define U(type, name, top) [GS_TYPE_##type] = gs_unpack_##name##_avx2,
+#include "kernels/codes.def"
+#undef U
+    },
+    .codes_dot = {
+#define U(type, name, top) [GS_TYPE_##type] = gs_codes_dot_##name##_avx2,
+#include "kernels/codes.def"
+#undef U
     },
     .mul_f32 = gs_mul_f32_avx2,
     .axpy_f32 = gs_loop_axpy_f32,

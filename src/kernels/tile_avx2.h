@@ -31,8 +31,9 @@ static inline __m256i sums_of_groups(const int8_t q[GS_INT8_BLOCK])
     return _mm256_permutevar8x32_epi32(sums, order);
 }
 
-/* Fills in sum and, if there are low bytes, group of a block. */
-static inline void put_sums(const struct gs_int8 *out, float scale)
+/* Fills in sum and, if there are low bytes, group of a block whose largest element is 127
+ * `scale`; returns what its scale is then. */
+static inline float put_sums(const struct gs_int8 *out, float scale)
 {
     __m256i sums = sums_of_groups(out->q);
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
@@ -40,10 +41,12 @@ static inline void put_sums(const struct gs_int8 *out, float scale)
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
     *out->sum = _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
     if (!out->low)
-        return;
+        return scale;
+    scale /= 256;
     sums = _mm256_add_epi32(_mm256_slli_epi32(sums, 8), sums_of_groups(out->low));
     _mm256_storeu_ps(out->group,
-                     _mm256_mul_ps(_mm256_set1_ps(scale / 256), _mm256_cvtepi32_ps(sums)));
+                     _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_cvtepi32_ps(sums)));
+    return scale;
 }
 
 /* The first n < 128 elements of a block, by `quantize` for whole ones. */
@@ -69,15 +72,18 @@ static GS_ALWAYS_INLINE void quantize_blocks(const float *x, size_t n, const str
                                              float (*quantize)(const float *x,
                                                                const struct gs_int8 *out))
 {
-    for (size_t b = 0; n > 0; b++, x += GS_INT8_BLOCK) {
+    size_t whole = n / GS_INT8_BLOCK;
+
+    for (size_t b = 0; b < whole; b++) {
         struct gs_int8 to = gs_int8_at(out, 0, b);
-        if (n < GS_INT8_BLOCK) {
-            *to.scale = quantize_rest(x, n, &to, quantize);
-            return;
-        }
-        *to.scale = quantize(x, &to);
-        n -= GS_INT8_BLOCK;
+        *to.scale = quantize(x + b * GS_INT8_BLOCK, &to);
     }
+    if (n % GS_INT8_BLOCK) {
+        struct gs_int8 to = gs_int8_at(out, 0, whole);
+        *to.scale = quantize_rest(x + whole * GS_INT8_BLOCK, n % GS_INT8_BLOCK, &to, quantize);
+    }
+    if (out->low)
+        gs_int8_put_lanes(out, n);
 }
 
 #endif

@@ -56,7 +56,13 @@ GS_INT8_KERNELS(avx2);
 GS_INT8_KERNELS(avx512vbmi);
 GS_INT8_KERNELS(neon);
 GS_INT8_KERNELS(neondot);
-GS_UNPACK_KERNELS(scalar);
-GS_UNPACK_KERNELS(avx2);
+#define U(type, name, top)                                                                     \
+    GS_UNPACK_KERNEL(name, scalar);                                                            \
+    GS_UNPACK_KERNEL(name, avx2);                                                              \
+    GS_CODES_DOT_KERNEL(name, scalar);                                                         \
+    GS_CODES_DOT_KERNEL(name, avx2);                                                           \
+    GS_CODES_DOT_KERNEL(name, avx512vbmi);
+#include "kernels/codes.def"
+#undef U
 
 #endif

@@ -100,9 +100,11 @@ static void lay_out(struct gs_decoder *d, bool kv_f32, struct layout *l)
     d->freq = take(l, n_freq, sizeof(double));
     d->freq_local = take(l, n_freq, sizeof(double));
     d->run.mixed = take(l, d->native ? B : 0, sizeof(float) * widest(c));
-    uint64_t blocks = d->exact ? 0 : B * gs_int8_blocks(widest(c));
+    size_t one = gs_int8_blocks(widest(c));
+    uint64_t blocks = d->exact ? 0 : B * one;
     d->int8.q = take(l, blocks, GS_INT8_BLOCK);
     d->int8.low = take(l, blocks, GS_INT8_BLOCK);
+    d->int8.lanes = take(l, d->exact ? 0 : B, gs_int8_lanes(one));
     d->int8.scale = take(l, blocks, sizeof(float));
     d->int8.group = take(l, blocks, GS_INT8_GROUPS * sizeof(float));
     d->int8.sum = take(l, blocks, sizeof(int32_t));

@@ -72,6 +72,7 @@ void gs_linears_forward(const struct gs_run *run, const struct gs_product *produ
 size_t gs_linear_scratch(size_t cols);
 
 /* The 8-bit path for stored types that have one (linear_int8.c). */
+size_t gs_stored_int8_scratch(size_t cols);
 bool gs_stored_has_int8(const struct gs_run *run, const struct gs_matrix *w);
 void gs_stored_int8_forward(const struct gs_run *run, const struct gs_product *products,
                             size_t count, const float *x, size_t T);

@@ -65,6 +65,8 @@ void shape_tile_mul(struct job *job);
 void call_tile_mul(const struct gs_kernels *k, struct job *job);
 void shape_unpack(struct job *job);
 void call_unpack(const struct gs_kernels *k, struct job *job);
+void shape_codes_dot(struct job *job);
+void call_codes_dot(const struct gs_kernels *k, struct job *job);
 void shape_codes_mul(struct job *job);
 void call_codes_mul(const struct gs_kernels *k, struct job *job);
 void shape_viterbi(struct job *job);

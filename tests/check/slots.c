@@ -278,7 +278,7 @@ static const struct slot rows[ROW_COUNT] = {
                      .slow = true, .shape = shape_viterbi, .call = call_viterbi},
 };
 
-static struct slot all[ROW_COUNT + 4 * GS_TYPE_COUNT];
+static struct slot all[ROW_COUNT + 5 * GS_TYPE_COUNT];
 
 size_t slots(const struct slot **out)
 {
@@ -298,6 +298,9 @@ size_t slots(const struct slot **out)
         at = offsetof(struct gs_kernels, unpack) + (size_t)t * sizeof(gs_unpack_fn);
         all[n++] = (struct slot){"unpack", at, t, STORED_BYTES, .shape = shape_unpack,
                                  .call = call_unpack};
+        at = offsetof(struct gs_kernels, codes_dot) + (size_t)t * sizeof(gs_codes_dot_fn);
+        all[n++] = (struct slot){"codes_dot", at, t, STORED_BYTES, .spread = 100.0f,
+                                 .shape = shape_codes_dot, .call = call_codes_dot};
     }
     for (size_t i = 0; i < ROW_COUNT; i++) {
         assert(rows[i].call);

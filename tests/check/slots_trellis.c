@@ -56,7 +56,7 @@ void call_trellis_decode(const struct gs_kernels *k, struct job *job)
 static struct gs_int8 activations(const struct job *job, size_t n, size_t T)
 {
     static int32_t sum[1 << 12];
-    static int8_t low[1 << 19];
+    static int8_t low[1 << 19], lanes[1 << 20];
     struct gs_int8 x = {.stride = (n + 3) / 4 * 4, .blocks = gs_int8_blocks(n), .sum = sum};
 
     x.q = gs_unconst(job->x);
@@ -71,6 +71,11 @@ static struct gs_int8 activations(const struct job *job, size_t n, size_t T)
             low[t * x.stride + i] = (int8_t)(*q * (i % 2 ? -1 : 1)); /* any, but never −128 */
             sum[t * x.blocks + i / GS_INT8_BLOCK] += *q;
         }
+    x.lanes = lanes;
+    for (size_t t = 0; t < T; t++) {
+        struct gs_int8 v = gs_int8_at(&x, t, 0);
+        gs_int8_put_lanes(&v, n);
+    }
     return x;
 }
 
@@ -125,13 +130,14 @@ void call_tile_mul(const struct gs_kernels *k, struct job *job)
     k->tile_mul(w, tiles, mul_rows(job), &x, job->cols, job->out, job->y_stride);
 }
 
-/* A vector and its scales, groups and sums as one array. */
+/* A vector, its scales, groups, sums and lanes as one array. */
 void shape_int8_quantize(struct job *job)
 {
     job->x_count = job->n;
     job->out_bytes =
         (2 * ((job->n + 3) / 4) + (2 + GS_INT8_GROUPS) * gs_int8_blocks(job->n)) *
-        sizeof(float);
+            sizeof(float) +
+        gs_int8_lanes(gs_int8_blocks(job->n));
 }
 
 void call_int8_quantize(const struct gs_kernels *k, struct job *job)
@@ -140,7 +146,8 @@ void call_int8_quantize(const struct gs_kernels *k, struct job *job)
     size_t blocks = gs_int8_blocks(job->n);
     struct gs_int8 out = {.q = job->out, .low = job->variant ? (int8_t *)low : NULL,
                           .scale = scale, .group = scale + blocks,
-                          .sum = (int32_t *)(void *)(scale + (1 + GS_INT8_GROUPS) * blocks)};
+                          .sum = (int32_t *)(void *)(scale + (1 + GS_INT8_GROUPS) * blocks),
+                          .lanes = (int8_t *)(scale + (2 + GS_INT8_GROUPS) * blocks)};
 
     k->int8_quantize(job->x, job->n, &out);
 }
@@ -163,28 +170,59 @@ void call_unpack(const struct gs_kernels *k, struct job *job)
     k->unpack[job->type](job->w, job->n, (uint8_t *)(m + job->n / GS_INT8_GROUP), d, m);
 }
 
-void shape_codes_mul(struct job *job)
+/* Five rows, or one. */
+static size_t dot_rows(const struct job *job)
 {
-    size_t blocks = job->n / GS_INT8_BLOCK;
-
-    job->w_bytes =
-        job->rows * blocks * (GS_INT8_BLOCK + 2 * GS_INT8_GROUPS * sizeof(float));
-    job->x_count = activation_floats(blocks * GS_INT8_BLOCK, job->cols);
-    job->y_stride = job->rows + (job->variant ? 3 : 0);
-    job->out_bytes = ((job->cols - 1) * job->y_stride + job->rows) * sizeof(float);
+    return job->n % 512 ? 5 : 1;
 }
 
+void shape_codes_dot(struct job *job)
+{
+    shape_unpack(job);
+    job->w_bytes *= dot_rows(job);
+    job->x_count = activation_floats(job->n, 1);
+    job->out_bytes = dot_rows(job) * sizeof(float);
+}
+
+void call_codes_dot(const struct gs_kernels *k, struct job *job)
+{
+    struct gs_int8 x = activations(job, job->n, 1);
+    size_t rows = dot_rows(job);
+
+    k->codes_dot[job->type](job->w, job->w_bytes / rows, rows, job->n, &x, job->out);
+}
+
+static size_t codes_rows(const struct job *job)
+{
+    return job->rows * GS_CODES_ROWS - job->n % 16;
+}
+
+static size_t codes_groups(const struct job *job)
+{
+    return GS_MIN(job->n / GS_INT8_GROUP, 1200 / job->rows);
+}
+
+void shape_codes_mul(struct job *job)
+{
+    job->w_bytes = job->rows * codes_groups(job) * GS_CODES_RECORD;
+    job->x_count = activation_floats(codes_groups(job) * GS_INT8_GROUP, job->cols);
+    job->y_stride = codes_rows(job) + (job->variant ? 3 : 0);
+    job->out_bytes = ((job->cols - 1) * job->y_stride + codes_rows(job)) * sizeof(float);
+}
+
+/* Codes up to 31, 127 or 255, by the number of columns. */
 void call_codes_mul(const struct gs_kernels *k, struct job *job)
 {
-    size_t blocks = job->n / GS_INT8_BLOCK, groups = job->rows * blocks * GS_INT8_GROUPS;
-    struct gs_int8 x = activations(job, blocks * GS_INT8_BLOCK, job->cols);
-    struct gs_codes w = {.d = gs_unconst(job->w), .blocks = blocks, .high = job->variant};
+    static const unsigned tops[] = {31, 127, 255};
+    struct gs_int8 x = activations(job, codes_groups(job) * GS_INT8_GROUP, job->cols);
+    unsigned top = tops[job->cols % 3];
+    uint8_t *w = gs_unconst(job->w);
 
-    w.m = w.d + groups;
-    w.u = (uint8_t *)(w.m + groups);
-    for (size_t i = 0; !w.high && i < job->rows * blocks * GS_INT8_BLOCK; i++)
-        w.u[i] &= 127;
-    k->codes_mul(&w, job->rows, &x, job->cols, job->out, job->y_stride);
+    for (size_t i = 0; i < job->w_bytes; i++)
+        if (i % GS_CODES_RECORD < GS_CODES_SCALES)
+            w[i] &= (uint8_t)top;
+    k->codes_mul(w, codes_groups(job), codes_rows(job), top, &x, job->cols, job->out,
+                 job->y_stride);
 }
 
 /* The definition takes a tenth of a second for a tile of the longest window: one size only. */
