@@ -7,12 +7,12 @@
 
 #include "part/members.h"
 
-#define HEADER_BYTES 49u /* without the texts */
+#define HEADER_BYTES 51u /* without the texts */
 
 static uint64_t header_bytes(const struct gs_part_form *f)
 {
-    return HEADER_BYTES + 4 + strlen(f->text) + strlen(f->rule->name) + strlen(f->in->name) +
-           strlen(f->out->name);
+    return HEADER_BYTES + 5 + strlen(f->text) + strlen(f->rule->name) + strlen(f->in->name) +
+           strlen(f->out->name) + (f->rank ? strlen(f->factors->name) : 0);
 }
 
 /* Sections from rows, cols, codebook and groups. */
@@ -26,12 +26,19 @@ static int place_sections(struct gs_part_form *f, struct gs_err *err)
     if (!gs_part_groups_bits(f, &group_bits) || !gs_mul_ok(f->row_bytes, f->rows, &codes) ||
         !gs_add_ok(f->groups_at, group_bits / 8 + 1, &f->codes_at) ||
         !gs_add_ok(f->codes_at, codes, &f->factor_at) ||
-        !gs_add_ok(f->factor_at, 2 * (uint64_t)f->cols, &f->bytes))
+        !gs_add_ok(f->factor_at, 2 * (uint64_t)f->cols, &f->low_rank_at) ||
+        f->low_rank_at >> 60)
         return gs_fail(err, GS_E_FORMAT, "%zu rows of %zu weights are too many", f->rows,
                        f->cols);
     f->codes_at = f->groups_at + (group_bits + 7) / 8;
     f->factor_at = f->codes_at + codes;
-    f->bytes = f->factor_at + (f->factor ? 2 * (uint64_t)f->cols : 0);
+    f->low_rank_at = f->factor_at + (f->factor ? 2 * (uint64_t)f->cols : 0);
+    f->bytes = f->low_rank_at;
+    if (f->rank) {
+        const struct gs_low_rank low = {.rows = f->rows, .cols = f->cols, .rank = f->rank,
+                                        .format = f->factors};
+        f->bytes += gs_low_rank_bytes(&low);
+    }
     return GS_OK;
 }
 
@@ -73,7 +80,10 @@ int gs_part_form_create(const struct gs_part_spec *spec, size_t rows, size_t col
                              .scale_group = spec->scale_group ? (size_t)spec->scale_group : 1,
                              .scale_bits = (unsigned)spec->scale_bits,
                              .in = gs_transform_find(transform_in),
-                             .out = gs_transform_find(transform_out)};
+                             .out = gs_transform_find(transform_out),
+                             .rank = GS_MIN((size_t)spec->low_rank, GS_MIN(rows, cols)),
+                             .factors = gs_factor_format_find(spec->low_rank_format),
+                             .sparse = strcmp(spec->sparse_by, "none") != 0};
     int rc = gs_codebook_create(spec->codebook, &f.codebook, err);
 
     strcpy(f.text, spec->codebook);
@@ -120,7 +130,7 @@ void gs_part_form_write(const struct gs_part_form *f, uint8_t *blob)
 
     memcpy(&unit, &f->unit, sizeof unit);
     p = put(p, GS_PART_VERSION, 2);
-    p = put(p, f->factor ? GS_PART_FLAG_FACTOR : 0, 2);
+    p = put(p, (f->factor ? GS_PART_FLAG_FACTOR : 0) | (f->sparse ? GS_PART_FLAG_SPARSE : 0), 2);
     p = put(p, f->rows, 4);
     p = put(p, f->cols, 4);
     p = put(p, f->group_rows, 4);
@@ -131,10 +141,12 @@ void gs_part_form_write(const struct gs_part_form *f, uint8_t *blob)
     p = put(p, f->seed, 8);
     p = put(p, f->stream_in, 4);
     p = put(p, f->stream_out, 4);
+    p = put(p, f->rank, 2);
     p = put_text(p, f->text);
     p = put_text(p, f->rule->name);
     p = put_text(p, f->in->name);
-    put_text(p, f->out->name);
+    p = put_text(p, f->out->name);
+    put_text(p, f->rank ? f->factors->name : "");
 }
 
 static bool read_text(struct gs_cursor *c, char out[GS_PART_TEXT])
@@ -161,8 +173,9 @@ static int read_kinds(struct gs_cursor *c, struct gs_part_form *f, struct gs_err
     f->rule = read_text(c, text) ? gs_scale_rule_find(text) : NULL;
     f->in = read_text(c, text) ? gs_transform_find(text) : NULL;
     f->out = read_text(c, text) ? gs_transform_find(text) : NULL;
-    if (!f->rule || !f->in || !f->out)
-        return gs_fail(err, GS_E_UNSUPPORTED, "a scale format or transform of an unknown kind");
+    f->factors = read_text(c, text) ? gs_factor_format_find(text) : NULL;
+    if (!f->rule || !f->in || !f->out || (f->rank && !f->factors))
+        return gs_fail(err, GS_E_UNSUPPORTED, "a format or transform of an unknown kind");
     if (f->out->needs_fit || (f->in->needs_fit && !f->factor) ||
         (f->factor && !f->in->apply_f32))
         return gs_fail(err, GS_E_FORMAT, "its transform has no factors, or too many");
@@ -189,21 +202,23 @@ int gs_part_form_read(const uint8_t *blob, uint64_t bytes, struct gs_part_form *
     f.seed = gs_cursor_u64(&c);
     f.stream_in = gs_cursor_u32(&c);
     f.stream_out = gs_cursor_u32(&c);
+    f.rank = gs_cursor_u16(&c);
     f.factor = flags & GS_PART_FLAG_FACTOR;
+    f.sparse = flags & GS_PART_FLAG_SPARSE;
     if (c.failed || magic != GS_PART_MAGIC)
         return gs_fail(err, GS_E_FORMAT, "is no matrix of parts");
-    if (version != GS_PART_VERSION || flags > GS_PART_FLAG_FACTOR)
+    if (version != GS_PART_VERSION || flags > (GS_PART_FLAG_FACTOR | GS_PART_FLAG_SPARSE))
         return gs_fail(err, GS_E_UNSUPPORTED, "version %u of a matrix of parts, known is %d",
                        version, GS_PART_VERSION);
     if (!f.rows || !f.cols || f.rows > GS_PART_DIM_MAX || f.cols > GS_PART_DIM_MAX ||
         !f.group_rows || !f.group_cols || !f.scale_group || f.scale_bits > 16 ||
-        (f.scale_group > 1 && !f.scale_bits) || !(f.unit > 0) || !isfinite(f.unit))
+        (f.scale_group > 1 && !f.scale_bits) || f.rank > GS_MIN(f.rows, f.cols) || !(f.unit > 0) || !isfinite(f.unit))
         return gs_fail(err, GS_E_FORMAT, "a shape or unit that cannot be");
     int rc = read_kinds(&c, &f, err);
     if (!rc)
         count_groups(&f);
     if (!rc && !(rc = check_form(&f, err)) && !(rc = place_sections(&f, err)) &&
-        f.bytes != bytes)
+        (f.sparse ? f.bytes > bytes : f.bytes != bytes))
         rc = gs_fail(err, GS_E_FORMAT, "%" PRIu64 " bytes, expected %" PRIu64, bytes, f.bytes);
     if (rc)
         gs_part_form_clear(&f);

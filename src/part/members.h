@@ -3,12 +3,15 @@
 #ifndef GS_PART_MEMBERS_H
 #define GS_PART_MEMBERS_H
 
+#include "compensate/compensate.h"
+#include "compensate/sparse.h"
 #include "core/cursor.h"
 #include "part/part.h"
 
 #define GS_PART_MAGIC 0x54505347u /* "GSPT" */
 #define GS_PART_VERSION 1
 #define GS_PART_FLAG_FACTOR 1u
+#define GS_PART_FLAG_SPARSE 2u
 #define GS_PART_DIM_MAX (UINT64_C(1) << 31)
 
 /* A granularity of scales: the rectangle that shares a group's numbers. */
@@ -36,8 +39,11 @@ struct gs_part_form {
     bool factor;
     uint64_t seed;
     uint32_t stream_in, stream_out;
-    /* Where sections begin, and the whole; all bytes. */
-    uint64_t shared_at, groups_at, codes_at, factor_at, bytes;
+    size_t rank;                       /* of the low rank; 0: none */
+    const struct gs_factor_format *factors;
+    bool sparse;
+    /* Where sections begin, and the whole (without the outliers); all bytes. */
+    uint64_t shared_at, groups_at, codes_at, factor_at, low_rank_at, bytes;
     uint64_t row_bytes;                /* of a row's codes */
 };
 
@@ -88,6 +94,8 @@ struct gs_part_work {
     const float *w;      /* (rows, cols) what is to be met, over unit */
     const float *h;      /* (cols) importances in fits, or NULL */
     const float *h_all;  /* (rows, cols) */
+    const uint8_t *mask; /* (rows, cols) outliers, whose codes are made good by what is kept
+                            apart: they have no error. NULL: none */
     struct gs_part_groups groups;
     bool dynamic;        /* groups are fitted while rounding */
     size_t chunk;        /* rows that are rounded together */
@@ -95,6 +103,23 @@ struct gs_part_work {
     size_t fit_floats;   /* scratch of gs_part_fit */
     float *y;            /* (rows, cols) out: the values */
 };
+
+/* What is kept apart and added: both may be NULL. */
+struct gs_part_extras {
+    struct gs_sparse *sparse;
+    struct gs_low_rank *low_rank;
+};
+
+/* mask (rows, cols) becomes 1 for outliers of w. */
+int gs_part_mark_outliers(const struct gs_part_spec *spec, const struct gs_part_form *form,
+                          const struct gs_part_input *input, const float *w,
+                          const float *fisher, struct gs_team *team, uint8_t *mask,
+                          struct gs_err *err) GS_MUST_USE;
+int gs_part_extras_read(const struct gs_part_form *form, const uint8_t *blob, uint64_t bytes,
+                        struct gs_part_extras *out, struct gs_err *err) GS_MUST_USE;
+void gs_part_extras_add(const struct gs_part_extras *extras, struct gs_team *team, float *y,
+                        size_t cols);
+void gs_part_extras_clear(struct gs_part_extras *extras);
 
 /* Fits group (group_row, group_col) to x, its upper left weight, rows `stride` apart. */
 void gs_part_fit(const struct gs_part_work *work, size_t group_row, size_t group_col,

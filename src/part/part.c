@@ -7,6 +7,9 @@
 #include "core/name.h"
 #include "part/members.h"
 
+/* The share of outliers that rules by threshold find in language models, about. */
+#define OUTLIERS 0.01
+
 /* ---- granularities ------------------------------------------------------------------------ */
 
 static void shape_tensor(size_t rows, size_t cols, size_t size GS_UNUSED, size_t *group_rows,
@@ -109,19 +112,36 @@ const char *gs_part_format_name(size_t index)
     return rule ? rule->name : NULL;
 }
 
+/* "none", then rules. */
+const char *gs_part_sparse_name(size_t index)
+{
+    const struct gs_outlier_rule *rule = index ? gs_outlier_rule_at(index - 1) : NULL;
+
+    return !index ? "none" : rule ? rule->name : NULL;
+}
+
+const char *gs_part_factor_name(size_t index)
+{
+    const struct gs_factor_format *format = gs_factor_format_at(index);
+
+    return format ? format->name : NULL;
+}
+
 /* ---- the spec ----------------------------------------------------------------------------- */
 
 void gs_part_default(struct gs_part_spec *spec)
 {
     *spec = (struct gs_part_spec){.scale = "row", .scale_format = "f16", .importance = "none",
-                                  .damping = 0.01};
+                                  .damping = 0.01, .sparse_by = "none",
+                                  .low_rank_format = "f16"};
 }
 
 bool gs_part_needs_h(const struct gs_part_spec *spec)
 {
     const struct gs_part_rounder *rounder = gs_part_rounder_find(spec->rounder);
 
-    return (rounder && (rounder->uses_h || spec->sweeps)) || !strcmp(spec->importance, "hessian");
+    return (rounder && (rounder->uses_h || spec->sweeps)) || spec->whiten ||
+           !strcmp(spec->importance, "hessian") || strcmp(spec->sparse_by, "none");
 }
 
 static int check_scales(const struct gs_part_spec *s, struct gs_err *err)
@@ -166,15 +186,42 @@ static int check_rounder(const struct gs_part_spec *s, const struct gs_codebook 
     return GS_OK;
 }
 
+static int check_extras(const struct gs_part_spec *s, struct gs_err *err)
+{
+    bool none = !strcmp(s->sparse_by, "none");
+
+    if (none && (s->sparse > 0 || s->sparse_range != 0 || s->sparse_threshold > 0))
+        return gs_fail(err, GS_E_ARG, "sparse, sparse_range and sparse_threshold go with "
+                       "sparse_by = %s or another rule", gs_outlier_rule_at(0)->name);
+    if (!none && gs_part_rounder_find(s->rounder)->alternates)
+        return gs_fail(err, GS_E_ARG, "rounder = %s does not know outliers: sparse_by = none",
+                       s->rounder);
+    if (!s->low_rank && (s->whiten || s->low_rank_steps))
+        return gs_fail(err, GS_E_ARG, "whiten and low_rank_steps go with low_rank");
+    return GS_OK;
+}
+
 int gs_part_check(const struct gs_part_spec *s, struct gs_err *err)
 {
     struct gs_codebook *codebook = NULL;
     int rc = gs_codebook_create(s->codebook, &codebook, err);
 
-    if (!rc && !(rc = check_scales(s, err)))
-        rc = check_rounder(s, codebook, err);
+    if (!rc && !(rc = check_scales(s, err)) && !(rc = check_rounder(s, codebook, err)))
+        rc = check_extras(s, err);
     gs_codebook_destroy(&codebook);
     return rc;
+}
+
+/* Three bytes each, and one a row, with the share that the rule is made for. */
+static uint64_t estimate_outliers(const struct gs_part_spec *spec, size_t rows, size_t cols)
+{
+    const struct gs_outlier_rule *rule = gs_outlier_rule_find(spec->sparse_by);
+    double share = spec->sparse > 0 ? spec->sparse
+                   : rule->defaults.share > 0 ? rule->defaults.share : OUTLIERS;
+
+    if (rule->defaults.range > 0 && spec->sparse_range >= 0)
+        share += OUTLIERS / 2;
+    return (uint64_t)(3.1 * share * (double)rows * (double)cols) + rows + 1;
 }
 
 int gs_part_bytes(const struct gs_part_spec *spec, size_t rows, size_t cols,
@@ -185,7 +232,7 @@ int gs_part_bytes(const struct gs_part_spec *spec, size_t rows, size_t cols,
     int rc = gs_part_form_create(spec, rows, cols, transform_in, transform_out, factor, &form,
                                  err);
 
-    *bytes = form.bytes;
+    *bytes = form.bytes + (form.sparse ? estimate_outliers(spec, rows, cols) : 0);
     if (header)
         *header = form.shared_at;
     gs_part_form_clear(&form);

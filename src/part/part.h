@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * One matrix made of parts, as a recipe names them, and the bytes that it becomes.
  *
- *     W ≈ T_out⁻¹ · unit · ( codebook[codes] in groups  +  …  ) · T_in
+ *     W ≈ T_out⁻¹ · unit · ( codebook[codes] in groups  +  sparse  +  low rank ) · T_in
  *
  *     W (rows, cols), H ──gs_part_round──▶ blob ──gs_part_decode──▶ Ŵ (rows, cols), every bit
  *
@@ -15,14 +15,17 @@
  *
  *   header    magic "GSPT", u16 version, u16 flags, u32 rows, cols, group_rows, group_cols,
  *             scale_group, u8 scale_bits, f32 unit, u64 seed, u32 stream_in, stream_out,
- *             then texts (u8 length, bytes): codebook, scale rule, kinds of T_in and T_out
+ *             u16 rank, then texts (u8 length, bytes): codebook, scale rule, kinds of T_in and
+ *             T_out, format of the low-rank factors ("" for rank 0)
  *   shared    what the codebook learned for the whole matrix
  *   groups    bits, see groups.c
  *   codes     a row after the other, each from a whole byte on
  *   factor    f16 (cols): the diagonal of T_in, if flag 1 is set; else signs from seed, stream
+ *   low rank  compensate/compensate.h
+ *   sparse    compensate/sparse.h, if flag 2 is set: whatever remains
  *
  * Bits of a matrix are 8 times the bytes after the header: nothing is left out, and a plan
- * knows them before any weight is rounded. */
+ * knows them before any weight is rounded, but for those of sparse outliers. */
 #ifndef GS_PART_PART_H
 #define GS_PART_PART_H
 
@@ -47,6 +50,13 @@ struct gs_part_spec {
     bool static_groups;            /* fitted to W, not to what feedback made of it */
     double damping;                /* added to H's diagonal, over its mean */
     uint64_t sweeps;               /* of coordinate descent, or rounds of alternation */
+    char sparse_by[GS_PART_NAME];  /* outliers kept apart before rounding: "none", or a rule */
+    double sparse;                 /* their share; here and below 0 = the rule's default */
+    double sparse_range, sparse_threshold;
+    uint64_t low_rank;             /* rank of what is added after rounding; 0 = none */
+    char low_rank_format[GS_PART_NAME];
+    bool whiten;                   /* it is the best under H, not under the identity */
+    uint64_t low_rank_steps;       /* rounds of rounding what the low rank leaves; 0 = one */
 };
 
 void gs_part_default(struct gs_part_spec *spec);
@@ -62,9 +72,11 @@ const char *gs_part_scale_name(size_t index);
 const char *gs_part_rounder_name(size_t index);
 const char *gs_part_importance_name(size_t index);
 const char *gs_part_format_name(size_t index);
+const char *gs_part_sparse_name(size_t index);
+const char *gs_part_factor_name(size_t index);
 
-/* Bytes of the blob; `factor`: T_in has a diagonal of its own. `header` may be NULL. Fails
- * where the shape does not go with the codebook. */
+/* Bytes of the blob; `factor`: T_in has a diagonal of its own. `header` may be NULL. With
+ * outliers an estimate: their number and places are known when they are found. Fails where the shape does not go with the codebook. */
 int gs_part_bytes(const struct gs_part_spec *spec, size_t rows, size_t cols,
                   const char *transform_in, const char *transform_out, bool factor,
                   uint64_t *bytes, uint64_t *header, struct gs_err *err) GS_MUST_USE;
@@ -102,11 +114,12 @@ struct gs_part_job {
 
 struct gs_part_result {
     double loss, energy; /* tr(E H Eᵀ), tr(W H Wᵀ), without damping */
-    uint64_t bits;       /* of the blob without its header */
+    uint64_t bytes;      /* of the blob */
+    uint64_t bits;       /* of it without its header */
 };
 
-/* blob: gs_part_bytes of the spec. */
-int gs_part_round(const struct gs_part_job *job, uint8_t *blob, struct gs_part_result *out,
+/* *blob (result.bytes) is for gs_free. */
+int gs_part_round(const struct gs_part_job *job, uint8_t **blob, struct gs_part_result *out,
                   struct gs_err *err) GS_MUST_USE;
 
 /* What the header of a blob says; text is copied. */

@@ -32,9 +32,22 @@ static void decode_run(void *ctx, size_t begin, size_t end, int worker)
         for (size_t c = 0; c < f->cols; c += dim)
             gs_codebook_value(f->codebook, gs_part_group_of(f, &d->groups, r, c), codes[c / dim],
                               y + c);
-        for (size_t c = 0; c < f->cols; c++)
-            y[c] *= f->unit;
     }
+}
+
+/* The sum in the unit that it was made in. */
+static int add_extras(const struct gs_part_form *f, const uint8_t *blob, uint64_t bytes,
+                      struct gs_team *team, float *w, struct gs_err *err)
+{
+    struct gs_part_extras extras;
+    int rc = gs_part_extras_read(f, blob, bytes, &extras, err);
+
+    if (!rc)
+        gs_part_extras_add(&extras, team, w, f->cols);
+    for (size_t i = 0; !rc && i < f->rows * f->cols; i++)
+        w[i] *= f->unit;
+    gs_part_extras_clear(&extras);
+    return rc;
 }
 
 static int load_in(const struct gs_part_form *f, const uint8_t *blob, struct gs_transform **out,
@@ -90,7 +103,8 @@ int gs_part_decode(const uint8_t *blob, uint64_t bytes, struct gs_team *team, fl
         (rc = gs_part_groups_read(&form, blob + form.groups_at, &d.groups, err)))
         goto out;
     gs_team_run(team, form.rows, 16, decode_run, &d);
-    rc = restore_basis(&form, blob, team, w, err);
+    if (!(rc = add_extras(&form, blob, bytes, team, w, err)))
+        rc = restore_basis(&form, blob, team, w, err);
     for (size_t i = 0; !rc && i < form.rows * form.cols; i++)
         if (!isfinite(w[i]))
             rc = gs_fail(err, GS_E_FORMAT, "weight (%zu, %zu) is not finite", i / form.cols,
@@ -111,7 +125,7 @@ int gs_part_read_facts(const uint8_t *blob, uint64_t bytes, struct gs_part_facts
     if (rc)
         return rc;
     *out = (struct gs_part_facts){.rows = form.rows, .cols = form.cols,
-                                  .bits = 8 * (form.bytes - form.shared_at)};
+                                  .bits = 8 * (bytes - form.shared_at)};
     snprintf(out->codebook, sizeof out->codebook, "%s", form.text);
     gs_part_form_clear(&form);
     return GS_OK;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * One matrix from weights to a blob: transform, unit, tables, groups, codes.
  *
- *   W ──T_out · T_in⁻¹──▶ ∕ unit ──learn, fit──▶ groups ──rounder, chunks of rows──▶ codes
+ *   W ──T_out · T_in⁻¹──▶ ∕ unit ──outliers out──▶ learn, fit ──▶ groups ──rounder──▶ codes
+ *                                                  ▲                                    │
+ *                                      steps times └──── W − A B ◀── low rank A B ◀─────┘
  *
  * The unit is a power of two that brings the largest weight near the largest power of two that
  * the scale rule stores, so that short formats such as e4m3 use their whole range. */
@@ -23,6 +25,11 @@ struct rounding {
     uint8_t *blob, *scratch;
     size_t worker_bytes, rounder_bytes;
     bool polishes; /* sweeps of descent follow the rounder */
+    const struct gs_part_job *job;
+    struct gs_part_extras extras;
+    float *h_all;  /* (rows, cols) importances, 0 for outliers */
+    uint8_t *mask; /* (rows, cols) outliers */
+    float *kept;   /* what they were, row by row */
     float *h;
 };
 
@@ -70,6 +77,37 @@ static int make_importances(struct rounding *r, const struct gs_part_job *job,
     for (size_t i = 0; i < job->cols; i++)
         r->h[i] = (float)job->input->diagonal[i];
     r->work.h = r->h;
+    return GS_OK;
+}
+
+/* Outliers become 0 and count for nothing in fits. What is kept apart for one is the rest that
+ * its code leaves, so its code may be any (SpQR stores such weights whole). */
+static int take_outliers(struct rounding *r, const struct gs_part_job *job, struct gs_err *err)
+{
+    size_t n = job->rows * job->cols, count = 0;
+
+    r->h_all = gs_alloc(n, sizeof *r->h_all);
+    r->mask = gs_alloc(n, 1);
+    if (!r->h_all || !r->mask)
+        return gs_fail_nomem(err, "outliers");
+    int rc = gs_part_mark_outliers(job->spec, r->work.form, job->input, job->w, job->fisher,
+                                   job->team, r->mask, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < n; i++)
+        count += r->mask[i];
+    if (!(r->kept = gs_alloc(count, sizeof *r->kept)))
+        return gs_fail_nomem(err, "outliers");
+    for (size_t i = 0, k = 0; i < n; i++) {
+        if (r->mask[i]) {
+            r->kept[k++] = job->w[i];
+            job->w[i] = 0;
+        }
+        r->h_all[i] = r->mask[i] ? 0 : r->work.h_all ? r->work.h_all[i]
+                                 : r->h ? r->h[i % job->cols] : 1;
+    }
+    r->work.h_all = r->h_all;
+    r->work.mask = r->mask;
     return GS_OK;
 }
 
@@ -136,10 +174,9 @@ static void round_run(void *ctx, size_t begin, size_t end, int worker)
     }
 }
 
-static int round_all(struct rounding *r, struct gs_err *err)
+static int make_scratch(struct rounding *r, struct gs_err *err)
 {
     const struct gs_part_form *f = r->work.form;
-    size_t groups = (f->n_group_rows + f->scale_group - 1) / f->scale_group;
     bool weighs = r->work.h || r->work.h_all;
 
     r->work.fit_floats = f->group_rows * f->group_cols * (weighs ? 2 : 1);
@@ -150,13 +187,63 @@ static int round_all(struct rounding *r, struct gs_err *err)
     r->worker_bytes = r->rounder_bytes + (r->work.chunk * f->cols / f->codebook->dim + 8) / 8 * 64;
     r->worker_bytes = GS_MAX(r->worker_bytes, (r->work.fit_floats * sizeof(float) + 63) / 64 * 64);
     r->scratch = gs_work_create(r->team, r->worker_bytes);
-    if (!r->scratch)
-        return gs_fail_nomem(err, "rounding");
+    return r->scratch ? GS_OK : gs_fail_nomem(err, "rounding");
+}
+
+/* Groups, codes and y of work.w. */
+static void round_once(struct rounding *r)
+{
+    const struct gs_part_form *f = r->work.form;
+    size_t groups = (f->n_group_rows + f->scale_group - 1) / f->scale_group;
+
     if (!r->work.dynamic)
         gs_team_run(r->team, groups, 1, fit_run, r);
     gs_team_run(r->team, (f->rows + r->work.chunk - 1) / r->work.chunk, 1, round_run, r);
-    gs_part_groups_write(f, &r->work.groups, r->blob + f->groups_at);
-    return GS_OK;
+}
+
+/* What gs_low_rank_alternate calls for each target. */
+static int round_target(void *ctx, const float *target, float *rounded, double *loss,
+                        struct gs_err *err)
+{
+    struct rounding *r = ctx;
+    size_t n = r->work.form->rows * r->work.form->cols;
+
+    r->work.w = target;
+    round_once(r);
+    for (size_t i = 0; i < n; i++) /* E, for the loss */
+        rounded[i] = target[i] - r->work.y[i];
+    for (size_t i = 0; r->mask && i < n; i++)
+        rounded[i] = r->mask[i] ? 0 : rounded[i];
+    int rc = gs_part_loss(r->job->input, r->team, rounded, r->work.form->rows, loss, err);
+    for (size_t i = 0; i < n; i++)
+        rounded[i] = r->mask && r->mask[i] ? target[i] : r->work.y[i];
+    return rc;
+}
+
+/* Codes, and what is added to them. */
+static int round_all(struct rounding *r, struct gs_err *err)
+{
+    const struct gs_part_form *f = r->work.form;
+    const struct gs_part_spec *spec = r->job->spec;
+    const struct gs_moments moments = {.full = r->job->input->h,
+                                       .diagonal = r->job->input->diagonal};
+    const struct gs_moments *whiten = spec->whiten ? &moments : NULL;
+    int steps = spec->low_rank_steps ? (int)spec->low_rank_steps : 1;
+    int rc = make_scratch(r, err);
+    float *rounded;
+
+    if (rc || !f->rank) {
+        if (!rc)
+            round_once(r);
+        return rc;
+    }
+    if (!(rounded = gs_alloc(f->rows * f->cols, sizeof *rounded)))
+        return gs_fail_nomem(err, "rounding");
+    rc = gs_low_rank_alternate(r->job->w, f->rows, f->cols, f->rank, steps, false, whiten,
+                               f->factors, round_target, r, r->team, rounded,
+                               &r->extras.low_rank, NULL, err);
+    gs_free(&rounded);
+    return rc;
 }
 
 /* ---- the whole ---------------------------------------------------------------------------- */
@@ -173,22 +260,52 @@ static void put_factor(const struct gs_part_form *f, const struct gs_transform *
     }
 }
 
-/* Energy of w, then w becomes W − Ŵ and its loss is taken. */
-static int measure(const struct rounding *r, const struct gs_part_job *job,
-                   struct gs_part_result *out, struct gs_err *err)
+/* w becomes W − Ŵ; outliers take what is left of them. */
+static int measure_loss(struct rounding *r, const struct gs_part_job *job,
+                        struct gs_part_result *out, struct gs_err *err)
 {
     const struct gs_part_form *f = r->work.form;
     double unit2 = (double)f->unit * (double)f->unit;
-    int rc = gs_part_loss(job->input, job->team, job->w, job->rows, &out->energy, err);
+    size_t n = job->rows * job->cols;
+    int rc = GS_OK;
 
-    for (size_t i = 0; !rc && i < job->rows * job->cols; i++)
-        job->w[i] -= r->work.y[i];
+    for (size_t i = 0, k = 0; i < n; i++)
+        job->w[i] = (r->mask && r->mask[i] ? r->kept[k++] : job->w[i]) - r->work.y[i];
+    if (r->extras.low_rank)
+        gs_low_rank_add(r->extras.low_rank, -1, job->team, job->w, job->cols);
+    if (r->mask)
+        rc = gs_sparse_create(job->w, f->cols, r->mask, f->rows, f->cols, &r->extras.sparse,
+                              err);
+    if (!rc && r->mask)
+        gs_sparse_add(r->extras.sparse, -1, job->w, f->cols);
     if (!rc)
         rc = gs_part_loss(job->input, job->team, job->w, job->rows, &out->loss, err);
-    out->energy *= unit2;
     out->loss *= unit2;
-    out->bits = 8 * (f->bytes - f->shared_at);
     return rc;
+}
+
+/* Everything but the codes, which are there; room for the outliers, whose number is known. */
+static int put_sections(struct rounding *r, const struct gs_transform *in,
+                        struct gs_part_result *out, struct gs_err *err)
+{
+    const struct gs_part_form *f = r->work.form;
+    uint64_t sparse = r->extras.sparse ? gs_sparse_bytes(r->extras.sparse) : 0;
+    uint8_t *blob = gs_realloc(r->blob, f->bytes, f->bytes + sparse);
+
+    if (!blob)
+        return gs_fail_nomem(err, "rounding");
+    r->blob = blob;
+    out->bytes = f->bytes + sparse;
+    out->bits = 8 * (out->bytes - f->shared_at);
+    gs_part_form_write(f, blob);
+    gs_codebook_write(f->codebook, blob + f->shared_at);
+    gs_part_groups_write(f, &r->work.groups, blob + f->groups_at);
+    put_factor(f, in, blob);
+    if (r->extras.low_rank)
+        gs_low_rank_write(r->extras.low_rank, blob + f->low_rank_at);
+    if (r->extras.sparse)
+        gs_sparse_write(r->extras.sparse, blob + f->bytes);
+    return GS_OK;
 }
 
 /* Where only H's diagonal is known, descent and alternation come to rest at the nearest points
@@ -207,50 +324,83 @@ static const char *kind_name(const struct gs_transform *t)
     return t ? gs_transform_kind_of(t)->name : "none";
 }
 
-int gs_part_round(const struct gs_part_job *job, uint8_t *blob, struct gs_part_result *out,
+/* The form's unit, the weights over it, and their energy. */
+static int set_unit(const struct gs_part_job *job, struct gs_part_form *form,
+                    struct gs_part_result *out, struct gs_err *err)
+{
+    size_t n = job->rows * job->cols;
+
+    form->seed = job->seed;
+    form->stream_in = job->stream_in;
+    form->stream_out = job->stream_out;
+    form->unit = choose_unit(form->rule, job->w, n);
+    int rc = gs_part_loss(job->input, job->team, job->w, job->rows, &out->energy, err);
+    for (size_t i = 0; i < n; i++)
+        job->w[i] /= form->unit;
+    return rc;
+}
+
+static void rounding_init(struct rounding *r, const struct gs_part_job *job,
+                          const struct gs_part_form *form)
+{
+    const struct gs_part_rounder *rounder = choose_rounder(job);
+
+    *r = (struct rounding){.work = {.spec = job->spec, .form = form, .input = job->input,
+                                    .w = job->w},
+                           .rounder = rounder, .team = job->team, .job = job};
+    r->work.sweeps = job->spec->sweeps ? job->spec->sweeps : rounder->sweeps;
+    r->polishes = r->work.sweeps && job->input->h32 && !rounder->alternates &&
+                  rounder != &gs_part_rounder_coordinate;
+    r->work.dynamic = rounder->feeds && !rounder->alternates && !job->spec->static_groups &&
+                      form->group_cols < form->cols;
+}
+
+static void rounding_clear(struct rounding *r)
+{
+    gs_free(&r->work.y);
+    gs_free(&r->h);
+    gs_free(&r->h_all);
+    gs_free(&r->mask);
+    gs_free(&r->kept);
+    gs_free(&r->scratch);
+    gs_part_groups_clear(&r->work.groups);
+    gs_part_extras_clear(&r->extras);
+}
+
+static int make_room(struct rounding *r, struct gs_err *err)
+{
+    const struct gs_part_form *f = r->work.form;
+
+    r->blob = gs_alloc(f->bytes, 1);
+    r->work.y = gs_alloc(f->rows * f->cols, sizeof *r->work.y);
+    return r->blob && r->work.y ? GS_OK : gs_fail_nomem(err, "rounding");
+}
+
+int gs_part_round(const struct gs_part_job *job, uint8_t **blob, struct gs_part_result *out,
                   struct gs_err *err)
 {
     struct gs_part_form form;
-    struct rounding r = {.work = {.spec = job->spec, .form = &form, .input = job->input,
-                                  .w = job->w},
-                         .rounder = choose_rounder(job),
-                         .team = job->team, .blob = blob};
-    size_t n = job->rows * job->cols;
+    struct rounding r;
     int rc = gs_part_form_create(job->spec, job->rows, job->cols, kind_name(job->in),
                                  kind_name(job->out), job->factor, &form, err);
 
-    if (rc || (rc = change_basis(job, err)))
+    *blob = NULL;
+    if (rc)
+        return rc;
+    rounding_init(&r, job, &form);
+    if ((rc = change_basis(job, err)) || (rc = set_unit(job, &form, out, err)) ||
+        (rc = make_importances(&r, job, err)) ||
+        (form.sparse && (rc = take_outliers(&r, job, err))) ||
+        (rc = gs_part_groups_create(&form, &r.work.groups, err)) ||
+        (rc = learn(&r, job, err)) || (rc = make_room(&r, err)) ||
+        (rc = round_all(&r, err)) || (rc = measure_loss(&r, job, out, err)) ||
+        (rc = put_sections(&r, job->in, out, err)))
         goto out;
-    form.unit = choose_unit(form.rule, job->w, n);
-    form.seed = job->seed;
-    form.stream_in = job->stream_in;
-    form.stream_out = job->stream_out;
-    for (size_t i = 0; i < n; i++)
-        job->w[i] /= form.unit;
-    r.work.y = gs_alloc(n, sizeof *r.work.y);
-    r.work.sweeps = job->spec->sweeps ? job->spec->sweeps : r.rounder->sweeps;
-    r.polishes = r.work.sweeps && job->input->h32 && !r.rounder->alternates &&
-                 r.rounder != &gs_part_rounder_coordinate;
-    r.work.dynamic = r.rounder->feeds && !r.rounder->alternates && !job->spec->static_groups &&
-                     form.group_cols < form.cols;
-    if (!r.work.y) {
-        rc = gs_fail_nomem(err, "rounding");
-        goto out;
-    }
-    memset(blob, 0, form.bytes);
-    if ((rc = gs_part_groups_create(&form, &r.work.groups, err)) ||
-        (rc = make_importances(&r, job, err)) || (rc = learn(&r, job, err)) ||
-        (rc = round_all(&r, err)))
-        goto out;
-    gs_part_form_write(&form, blob);
-    gs_codebook_write(form.codebook, blob + form.shared_at);
-    put_factor(&form, job->in, blob);
-    rc = measure(&r, job, out, err);
+    *blob = r.blob;
+    r.blob = NULL;
 out:
-    gs_free(&r.work.y);
-    gs_free(&r.h);
-    gs_free(&r.scratch);
-    gs_part_groups_clear(&r.work.groups);
+    gs_free(&r.blob);
+    rounding_clear(&r);
     gs_part_form_clear(&form);
     return rc;
 }

@@ -69,6 +69,11 @@ static double change(const struct gs_part_input *in, size_t k, const float *step
     return sum;
 }
 
+static bool is_outlier(const struct descent *d, size_t at)
+{
+    return d->work->mask && d->work->mask[at];
+}
+
 /* Code k of row r of the strip; the span is [begin, end). */
 static void descend_code(struct descent *d, size_t r, size_t k, size_t begin, size_t end)
 {
@@ -83,7 +88,7 @@ static void descend_code(struct descent *d, size_t r, size_t k, size_t begin, si
     uint64_t code = gs_codebook_nearest(
         f->codebook, gs_part_group_of(f, &d->work->groups, d->row + r, k), d->target, NULL, next);
     for (size_t i = 0; i < dim; i++) {
-        step[i] = next[i] - y[i];
+        step[i] = is_outlier(d, at + i) ? 0 : next[i] - y[i];
         moves = moves || step[i] != 0;
     }
     if (!d->take_all && (!moves || !(change(in, k, step, g + (k - begin)) < 0)))
@@ -94,7 +99,7 @@ static void descend_code(struct descent *d, size_t r, size_t k, size_t begin, si
         for (size_t j = begin; j < end; j++)
             g[j - begin] -= step[i] * h[j];
         y[i] = next[i];
-        e[i] = d->work->w[at + i] - next[i];
+        e[i] = is_outlier(d, at + i) ? 0 : d->work->w[at + i] - next[i];
     }
 }
 
@@ -132,7 +137,8 @@ void gs_part_descend(const struct gs_part_rows *rows, uint64_t sweeps, bool from
         if (from_weights)
             memcpy(work->y + d.row * n, work->w + d.row * n, d.rows * n * sizeof *work->y);
         for (size_t i = 0; i < d.rows * n; i++)
-            d.e[i] = work->w[d.row * n + i] - work->y[d.row * n + i];
+            d.e[i] = is_outlier(&d, d.row * n + i)
+                         ? 0 : work->w[d.row * n + i] - work->y[d.row * n + i];
         for (uint64_t s = 0; s < sweeps; s++) {
             d.take_all = from_weights && s == 0;
             sweep(&d);

@@ -118,8 +118,9 @@ static void round_block(struct chunk *c, size_t k, size_t at)
             x[j] = w[j] + c->moved[r * SPAN + at + j];
         c->rows->codes[(r * n + col) / b] = gs_codebook_nearest(
             f->codebook, gs_part_group_of(f, &c->work->groups, row, col), x, NULL, y);
+        const uint8_t *mask = c->work->mask ? c->work->mask + row * n + col : NULL;
         for (size_t j = 0; j < b; j++)
-            e[j * GS_PANEL_ROWS] = w[j] - y[j];
+            e[j * GS_PANEL_ROWS] = mask && mask[j] ? 0 : w[j] - y[j];
     }
 }
 

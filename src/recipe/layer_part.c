@@ -11,6 +11,33 @@ struct shared {
     struct gs_part_input input;
 };
 
+/* The record, and the item's size, which outliers only now decide. */
+static int keep_blob(struct gs_work *work, size_t index, const uint8_t *blob,
+                     const struct gs_part_result *result, struct gs_err *err)
+{
+    uint64_t bytes = result->bytes + GS_ROUNDED_BYTES;
+    uint8_t *record = gs_alloc(bytes, 1);
+
+    if (!record)
+        return gs_fail_nomem(err, "a record");
+    memcpy(record, blob, result->bytes);
+    gs_work_put_rounded(&(struct gs_rounded){.loss = result->loss, .energy = result->energy,
+                                             .unit = 1}, record + result->bytes);
+    int rc = gs_journal_add(work->journal, index, record, bytes, err);
+    gs_free(&record);
+    gs_work_know_part(work, index);
+    return rc;
+}
+
+void gs_work_know_part(struct gs_work *work, size_t index)
+{
+    struct gs_plan_item *item = &work->plan.items[index];
+    uint64_t bytes = gs_journal_bytes(work->journal, index);
+
+    if (item->part && bytes > GS_ROUNDED_BYTES)
+        item->codes_bytes = item->codes_stride = (size_t)bytes - GS_ROUNDED_BYTES;
+}
+
 static int round_item(struct gs_work *work, size_t index, void *ctx, struct gs_err *err)
 {
     const struct shared *shared = ctx;
@@ -21,24 +48,21 @@ static int round_item(struct gs_work *work, size_t index, void *ctx, struct gs_e
                               .seed = work->recipe.seed, .stream_in = item->in_stream,
                               .stream_out = item->out_stream, .rows = item->rows,
                               .cols = item->cols, .team = work->team};
-    size_t bytes = (size_t)gs_work_payload_bytes(item);
     struct gs_transform *out = NULL;
     struct gs_part_result result;
-    uint8_t *blob = gs_alloc(bytes, 1);
-    int rc;
+    uint8_t *blob = NULL;
+    int rc = GS_OK;
 
     job.w = gs_alloc(item->rows * item->cols, sizeof *job.w);
-    rc = blob && job.w ? GS_OK : gs_fail_nomem(err, item->source->name);
+    if (!job.w)
+        rc = gs_fail_nomem(err, item->source->name);
     if (!rc && item->mixes_rows)
         rc = gs_transform_create(gs_transform_find(work->recipe.transform_out), item->rows, &fit,
                                  &out, err);
     job.out = out;
     if (!rc && !(rc = gs_work_decode(work, item, 0, item->rows, job.w, err)) &&
-        !(rc = gs_part_round(&job, blob, &result, err))) {
-        gs_work_put_rounded(&(struct gs_rounded){.loss = result.loss, .energy = result.energy,
-                                                 .unit = 1}, blob + item->codes_bytes);
-        rc = gs_journal_add(work->journal, index, blob, bytes, err);
-    }
+        !(rc = gs_part_round(&job, &blob, &result, err)))
+        rc = keep_blob(work, index, blob, &result, err);
     gs_transform_destroy(&out);
     gs_free(&job.w);
     gs_free(&blob);

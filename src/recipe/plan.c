@@ -401,6 +401,14 @@ static int list_tensors(struct gs_plan *plan, struct gs_err *err)
     return GS_OK;
 }
 
+int gs_plan_relist(struct gs_plan *plan, struct gs_err *err)
+{
+    gs_free(&plan->tensors);
+    plan->n_tensors = 0;
+    plan->bytes = 0;
+    return list_tensors(plan, err);
+}
+
 int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
                    const struct gs_plan_options *options, struct gs_plan *out,
                    struct gs_err *err)

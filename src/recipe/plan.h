@@ -79,6 +79,8 @@ struct gs_plan_options {
 int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
                    const struct gs_plan_options *options, struct gs_plan *out,
                    struct gs_err *err) GS_MUST_USE;
+/* The output's tensors anew, after codes_bytes of items of parts have changed. */
+int gs_plan_relist(struct gs_plan *plan, struct gs_err *err) GS_MUST_USE;
 void gs_plan_clear(struct gs_plan *plan);
 
 /* Which input a tap (model/layers.h) that is shown w, a matrix of block b, sees for the first

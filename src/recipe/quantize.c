@@ -419,6 +419,8 @@ static int round_all(struct gs_work *work, const char *dst, struct gs_err *err)
     }
 
     for (size_t i = 0; i < plan->n_items; i++)
+        gs_work_know_part(work, i);
+    for (size_t i = 0; i < plan->n_items; i++)
         if (gs_plan_is_rounded(&plan->items[i]) && gs_journal_bytes(work->journal, i))
             work->done += (uint64_t)plan->items[i].rows * plan->items[i].cols;
     for (size_t first = 0, end; !rc && first < plan->n_items; first = end) {
@@ -426,7 +428,8 @@ static int round_all(struct gs_work *work, const char *dst, struct gs_err *err)
             end++;
         rc = gs_work_layer(work, plan->items[first].il, first, end, err);
     }
-    return rc;
+    /* Blobs with outliers have their sizes only now. */
+    return rc || !plan->n_part ? rc : gs_plan_relist(&work->plan, err);
 }
 
 /* Tunes the draft in place, on the calibration text. */
@@ -550,6 +553,8 @@ int gs_quantize_model(const char *src, const char *dst,
         (rc = round_all(work, dst, err)) ||
         (rc = measure_and_write(work, dst, measure, measure_ctx, &result, err)))
         goto out;
+    result.bytes = work->plan.bytes;
+    result.bpw = work->plan.bpw;
     result.cpu_seconds = work->seconds;
     result.loss = work->energy > 0 ? work->loss / work->energy : 0;
 out:

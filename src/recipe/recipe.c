@@ -65,6 +65,16 @@ static const char *importance_name(const void *ctx GS_UNUSED, size_t i)
     return gs_part_importance_name(i);
 }
 
+static const char *sparse_name(const void *ctx GS_UNUSED, size_t i)
+{
+    return gs_part_sparse_name(i);
+}
+
+static const char *factor_name(const void *ctx GS_UNUSED, size_t i)
+{
+    return gs_part_factor_name(i);
+}
+
 static const char *recipe_name(const void *ctx GS_UNUSED, size_t i)
 {
     return gs_recipe_at(i) ? gs_recipe_at(i)->name : NULL;
@@ -99,6 +109,14 @@ static const struct field {
     {"act_order", BOOL, PART, AT(part.act_order), NULL, 0, 0},
     {"static_groups", BOOL, PART, AT(part.static_groups), NULL, 0, 0},
     {"sweeps", UINT, PART, AT(part.sweeps), NULL, 0, 64},
+    {"sparse_by", NAME, PART, AT(part.sparse_by), sparse_name, 0, 0},
+    {"sparse", FLOAT, PART, AT(part.sparse), NULL, 0, 0.5},
+    {"sparse_range", FLOAT, PART, AT(part.sparse_range), NULL, -1, 100},
+    {"sparse_threshold", FLOAT, PART, AT(part.sparse_threshold), NULL, 0, 1e6},
+    {"low_rank", UINT, PART, AT(part.low_rank), NULL, 0, 1024},
+    {"low_rank_format", NAME, PART, AT(part.low_rank_format), factor_name, 0, 0},
+    {"whiten", BOOL, PART, AT(part.whiten), NULL, 0, 0},
+    {"low_rank_steps", UINT, PART, AT(part.low_rank_steps), NULL, 0, 64},
     {"transform_in", NAME, ALL, AT(transform_in), transform_name, 0, 0},
     {"transform_out", NAME, ALL, AT(transform_out), transform_name, 0, 0},
     {"rescale", BOOL, ALL, AT(rescale), NULL, 0, 0},

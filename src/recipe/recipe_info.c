@@ -63,6 +63,10 @@ static void describe_parts(const struct gs_recipe *r, char *out, size_t size)
     else
         add(&t, "%s", r->grid);
     add(&t, "rounder %s", r->rounder);
+    if (strcmp(r->part.sparse_by, "none"))
+        add(&t, "outliers %s", r->part.sparse_by);
+    if (r->part.low_rank)
+        add(&t, "rank %d%s", (int)r->part.low_rank, r->part.whiten ? " whitened" : "");
     if (r->part.act_order)
         add(&t, "act order");
     if (r->part.sweeps)

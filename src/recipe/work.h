@@ -138,6 +138,9 @@ int gs_work_transform(const struct gs_work *work, size_t first, size_t end,
 int gs_work_round_parts(struct gs_work *work, size_t first, size_t end, double *h,
                         struct gs_err *err) GS_MUST_USE;
 
+/* Takes the size of a blob from the journal. */
+void gs_work_know_part(struct gs_work *work, size_t index);
+
 /* Rows that are rounded at a time: all where a transform mixes them, else a strip of a multiple
  * of 32, because an output head may be larger than a block. */
 size_t gs_work_strip_rows(const struct gs_plan_item *item);

@@ -92,9 +92,13 @@ static void round_with(const struct gs_part_spec *spec, struct gs_team *team,
         fail_msg("%s", err.msg);
     const struct gs_part_job job = {.spec = spec, .input = &input, .rows = ROWS, .cols = COLS,
                                     .w = w, .team = team, .seed = 5};
-    out->blob = gs_alloc(out->bytes, 1);
-    if (gs_part_round(&job, out->blob, &out->result, &err) ||
-        gs_part_decode(out->blob, out->bytes, team, out->y, &err))
+    uint64_t planned = out->bytes;
+    if (gs_part_round(&job, &out->blob, &out->result, &err))
+        fail_msg("%s %s %s: %s", spec->codebook, spec->scale, spec->rounder, err.msg);
+    out->bytes = out->result.bytes;
+    if (!strcmp(spec->sparse_by, "none"))
+        assert_int_equal(out->bytes, planned);
+    if (gs_part_decode(out->blob, out->bytes, team, out->y, &err))
         fail_msg("%s %s %s: %s", spec->codebook, spec->scale, spec->rounder, err.msg);
     gs_part_input_clear(&input);
 }
@@ -195,6 +199,59 @@ static void test_polish_never_loses(void **state)
     free_rounded(&after);
 }
 
+/* Outliers, low rank and two-level scales: decoded as rounded, and worth what they cost. */
+static void test_extras(void **state)
+{
+    static const char *const sparse[] = {"none", "magnitude", "leave-one-out", "cherry"};
+    static const char *const books[] = {"uniform:bits=2", "quantile:bits=3", "e8p",
+                                        "kmeans:bits=2", "vector:bits=6,dim=4"};
+    struct rounded plain, with;
+
+    (void)state;
+    for (size_t b = 0; b < GS_COUNT(books); b++)
+        for (size_t i = 0; i < GS_COUNT(sparse); i++)
+            for (unsigned rank = 0; rank <= 8; rank += 8) {
+                struct gs_part_spec spec = make_spec(books[b], "group", 64, "gptq");
+                if (b == 3)
+                    spec = make_spec(books[b], "row", 0, "gptq");
+                round_with(&spec, NULL, &plain);
+                strcpy(spec.sparse_by, sparse[i]);
+                spec.low_rank = rank;
+                spec.whiten = rank;
+                round_with(&spec, NULL, &with);
+                double loss = plain_loss(&with);
+                if (fabs(loss - with.result.loss) > 1e-5 * loss)
+                    fail_msg("%s %s %u: loss %g, decoded %g", books[b], sparse[i], rank,
+                             with.result.loss, loss);
+                if ((i || rank) && !(loss < plain.result.loss))
+                    fail_msg("%s %s rank %u: %g, without %g", books[b], sparse[i], rank, loss,
+                             plain.result.loss);
+                free_rounded(&plain);
+                free_rounded(&with);
+            }
+}
+
+static void test_two_levels(void **state)
+{
+    struct rounded one, two;
+
+    (void)state;
+    for (unsigned dynamic = 0; dynamic < 2; dynamic++) {
+        struct gs_part_spec spec = make_spec("uniform:bits=3,zero=2", "group", 16, "gptq");
+        spec.static_groups = !dynamic;
+        round_with(&spec, NULL, &one);
+        spec.scale_group = 16;
+        spec.scale_bits = 3;
+        round_with(&spec, NULL, &two);
+        double loss = plain_loss(&two);
+        assert_true(fabs(loss - two.result.loss) < 1e-6 * loss);
+        assert_true(two.bytes < one.bytes);
+        assert_true(loss < 2 * one.result.loss);
+        free_rounded(&one);
+        free_rounded(&two);
+    }
+}
+
 /* Rows are independent: the same bytes for any number of threads. */
 static void test_threads_do_not_matter(void **state)
 {
@@ -222,7 +279,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_blob_decodes_to_what_was_rounded),
         cmocka_unit_test(test_feedback_never_loses), cmocka_unit_test(test_polish_never_loses),
-        cmocka_unit_test(test_threads_do_not_matter),
+        cmocka_unit_test(test_threads_do_not_matter), cmocka_unit_test(test_extras),
+        cmocka_unit_test(test_two_levels),
     };
 
     return cmocka_run_group_tests(tests, setup, NULL);
