@@ -58,7 +58,7 @@ static unsigned get_bits(const char *text)
     return gs_plan_codebook_bits(text) ? (unsigned)gs_plan_codebook_bits(text)->value : 0;
 }
 
-static void set_bits(struct gs_part_spec *spec, unsigned bits)
+void gs_plan_set_codebook_bits(struct gs_part_spec *spec, unsigned bits)
 {
     char text[GS_PART_TEXT];
     const char *at = bits_at(spec->codebook);
@@ -79,10 +79,11 @@ static int try_bits(struct gs_plan *plan, unsigned bits, uint64_t *total, struct
 
     plan->spec = plan->head_spec = gs_recipe_part(plan->recipe);
     if (bits)
-        set_bits(&plan->spec, bits);
+        gs_plan_set_codebook_bits(&plan->spec, bits);
     if (key)
-        set_bits(&plan->head_spec, GS_MIN(get_bits(plan->spec.codebook) + extra,
-                                          (unsigned)key->high));
+        gs_plan_set_codebook_bits(&plan->head_spec,
+                                  GS_MIN(get_bits(plan->spec.codebook) + extra,
+                                         (unsigned)key->high));
     *total = 0;
     for (size_t i = 0; !rc && i < plan->n_items; i++) {
         struct gs_plan_item *item = &plan->items[i];

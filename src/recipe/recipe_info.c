@@ -73,26 +73,35 @@ static void describe_parts(const struct gs_recipe *r, char *out, size_t size)
         add(&t, "%d sweeps", (int)r->part.sweeps);
 }
 
-static int count_bits(const struct gs_recipe *r, struct gs_recipe_info *out, struct gs_err *err)
+/* Bits of a weight with the spec; 0 if it does not go together. */
+static double spec_bits(const struct gs_recipe *r, const struct gs_part_spec *spec)
+{
+    uint64_t bytes, header;
+
+    if (gs_part_bytes(spec, ORDER, ORDER, r->transform_in, r->transform_out, r->rescale, &bytes,
+                      &header, NULL))
+        return 0;
+    return 8 * (double)(bytes - header) / ORDER / ORDER;
+}
+
+static void count_bits(const struct gs_recipe *r, struct gs_recipe_info *out)
 {
     struct gs_part_spec spec = gs_recipe_part(r);
-    double n = (double)ORDER * ORDER;
-    uint64_t bytes, header;
 
     if (!gs_recipe_has_codebook(r)) {
         const struct gs_grid *grid = gs_grid_find(r->grid);
-        out->bits = 0;
         out->bits_least = grid->rate_min / 8.0;
         out->bits_most = grid->rate_max / 8.0;
-        return GS_OK;
+        return;
     }
     const struct gs_codebook_key *key = gs_plan_codebook_bits(spec.codebook);
-    int rc = gs_part_bytes(&spec, ORDER, ORDER, r->transform_in, r->transform_out, r->rescale,
-                           &bytes, &header, err);
-    out->bits = rc ? 0 : 8 * (double)(bytes - header) / n;
-    out->bits_least = key ? key->low : out->bits;
-    out->bits_most = key ? key->high : out->bits;
-    return rc;
+    out->bits = out->bits_least = out->bits_most = spec_bits(r, &spec);
+    for (double bits = key ? key->low : 1; key && bits <= key->high; bits++) {
+        gs_plan_set_codebook_bits(&spec, (unsigned)bits);
+        double of = spec_bits(r, &spec);
+        out->bits_least = of > 0 ? GS_MIN(out->bits_least, of) : out->bits_least;
+        out->bits_most = GS_MAX(out->bits_most, of);
+    }
 }
 
 int gs_recipe_describe(size_t index, struct gs_recipe_info *out, struct gs_err *err)
@@ -106,8 +115,9 @@ int gs_recipe_describe(size_t index, struct gs_recipe_info *out, struct gs_err *
     gs_recipe_default(&r);
     *out = (struct gs_recipe_info){.name = file->name};
     if ((rc = gs_recipe_parse(&r, file->text, strlen(file->text), file->name, err)) ||
-        (rc = gs_recipe_check(&r, err)) || (rc = count_bits(&r, out, err)))
+        (rc = gs_recipe_check(&r, err)))
         return gs_err_prefix(err, rc, file->name);
+    count_bits(&r, out);
     snprintf(out->paper, sizeof out->paper, "%s", r.paper);
     snprintf(out->claim, sizeof out->claim, "%s", r.claim);
     describe_parts(&r, out->parts, sizeof out->parts);

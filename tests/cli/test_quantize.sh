@@ -64,11 +64,25 @@ same small.gguf other.gguf "resumed work gives other bytes"
 # Without data; recipes as pairs and as files.
 expect 0 quantize model.gguf -o self.gguf --bpw 3 --tokens 256 --calib self
 expect 0 quantize model.gguf -o r.gguf --bpw 3 --calib text --tokens 256 --no-eval --recipe grid=trellis12,seed=5
-for recipe in "$HERE"/../../recipes/*.recipe; do
-    expect 0 quantize model.gguf -o r.gguf --bpw 4.5 --calib text --tokens 256 --no-eval --overwrite --recipe "$recipe"
+"$GOSSET" recipes --json >names
+for recipe in default rtn spqr quip-sharp lorc-whitened; do
+    grep -q "\"name\":\"$recipe\"" names || fail "recipes does not list $recipe"
+    case $recipe in default) bits='--bpw 4.5' ;; *) bits= ;; esac
+    expect 0 quantize model.gguf -o r.gguf $bits --calib text --tokens 256 --no-eval --overwrite --recipe $recipe
     expect 0 "$GOSSET" inspect --json r.gguf
     is "$(json runnable)" true "$recipe"
+    expect 0 "$GOSSET" eval r.gguf --text text --ctx 64 --chunks 1
 done
+expect 0 quantize model.gguf -o r.gguf --bpw 4.5 --calib text --tokens 256 --no-eval --overwrite --recipe "$HERE/../../recipes/gptq.recipe"
+refused 1 "nearest name is 'gptq'" quantize model.gguf -o x.gguf --calib text -q --recipe gptqq
+refused 1 "the least" quantize model.gguf -o x.gguf --bpw 1 --calib text -q --recipe gptq-group
+# The plan of a codebook is exact; its file is no source.
+expect 0 quantize model.gguf -o p.gguf --calib text --tokens 256 --no-eval --recipe gptq-group --json
+planned=$(json bytes)
+expect 0 quantize model.gguf -o q.gguf --calib text --tokens 256 --no-eval --recipe gptq-group --dry-run --json
+is "$(json bytes)" "$planned" "bytes of the plan"
+refused 1 'native' quantize p.gguf -o x.gguf --bpw 3 --calib text -q
+
 printf '{"text": "some words"}\n\n{"text": "and more words, enough of them for a short sequence"}\n' >lines.jsonl
 expect 0 quantize model.gguf -o j.gguf --bpw 3 --calib lines.jsonl --calib text --tokens 256 --no-eval
 

@@ -274,13 +274,50 @@ static void test_threads_do_not_matter(void **state)
     gs_team_destroy(&team);
 }
 
+/* Every byte of a blob changed, and every length: an error or finite weights, never more. */
+static void test_hostile_blobs(void **state)
+{
+    static float y[ROWS * COLS];
+    struct gs_part_spec spec = make_spec("uniform:bits=3,zero=2", "group", 64, "nearest");
+    struct gs_part_facts facts;
+    struct rounded r;
+
+    (void)state;
+    spec.scale_group = 16;
+    spec.scale_bits = 4;
+    strcpy(spec.sparse_by, "cherry");
+    spec.low_rank = 2;
+    round_with(&spec, NULL, &r);
+    uint8_t *copy = gs_alloc(r.bytes, 1);
+    for (uint64_t n = 0; n < r.bytes; n += n < 256 ? 1 : 97) {
+        assert_true(gs_part_decode(r.blob, n, NULL, y, NULL) < 0);
+    }
+    for (uint64_t i = 0; i < r.bytes; i += i < 256 ? 1 : 13) {
+        memcpy(copy, r.blob, r.bytes);
+        copy[i] ^= (uint8_t)(1u << i % 8);
+        if (gs_part_read_facts(copy, r.bytes, &facts, NULL) || facts.rows * facts.cols > ROWS * COLS)
+            continue;
+        if (gs_part_decode(copy, r.bytes, NULL, y, NULL))
+            continue;
+        for (size_t k = 0; k < facts.rows * facts.cols; k++)
+            assert_true(isfinite(y[k]));
+    }
+    memcpy(copy, r.blob, r.bytes);
+    copy[0] ^= 1;
+    err = (struct gs_err){0};
+    assert_int_equal(gs_part_decode(copy, r.bytes, NULL, y, &err), GS_E_FORMAT);
+    assert_string_equal(err.msg, "is no matrix of parts");
+    gs_free(&copy);
+    free_rounded(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_blob_decodes_to_what_was_rounded),
         cmocka_unit_test(test_feedback_never_loses), cmocka_unit_test(test_polish_never_loses),
         cmocka_unit_test(test_threads_do_not_matter), cmocka_unit_test(test_extras),
-        cmocka_unit_test(test_two_levels),
+        cmocka_unit_test(test_two_levels), cmocka_unit_test(test_hostile_blobs),
     };
 
     return cmocka_run_group_tests(tests, setup, NULL);

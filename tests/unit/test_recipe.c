@@ -65,6 +65,9 @@ static void test_messages_name_line_and_rule(void **state)
         {"ctx = 17.5", "not a whole number"},
         {"ctx = 1", "not within"},
         {"tokens = 1e300", "not within"},
+        {"gruop = 64", "the nearest is 'group'"},
+        {"scale = grupo", "the nearest name is 'group'"},
+        {"rounder = gtpq", "the nearest name is 'gptq'"},
     };
     struct gs_recipe r;
 
@@ -91,6 +94,88 @@ static void test_combinations(void **state)
     assert_non_null(strstr(err.msg, "rescale"));
     assert_int_equal(parse(&r, "transform_in = none, rescale = no"), GS_OK);
     assert_int_equal(gs_recipe_check(&r, &err), GS_OK);
+}
+
+/* What cannot be is refused with the rule that it breaks. */
+static void test_combinations_of_parts(void **state)
+{
+    static const struct {
+        const char *text, *message;
+    } bad[] = {
+        {"rounder=gptq", "goes with a codebook"},
+        {"codebook=unifrom", "'uniform'"},
+        {"codebook=uniform:bit=3", "'bits'"},
+        {"codebook=uniform:bits=99", "bits"},
+        {"codebook=uniform,scale=group", "needs a size"},
+        {"codebook=uniform,group=64", "goes without group"},
+        {"codebook=uniform,scale_bits=3", "go together"},
+        {"codebook=uniform,scale_bits=16,scale_group=4", "no less than"},
+        {"codebook=uniform,rounder=nearest,act_order=yes", "has no order"},
+        {"codebook=uniform,rounder=gptq,act_order=yes,scale=group,group=64", "static_groups"},
+        {"codebook=uniform,importance=fisher", "needs gradients"},
+        {"codebook=uniform,scale=tensor,rounder=decoupleq", "row by row"},
+        {"codebook=uniform,sparse=0.01", "sparse_by"},
+        {"codebook=uniform,rounder=decoupleq,sparse_by=cherry", "does not know outliers"},
+        {"codebook=uniform,whiten=yes", "low_rank"},
+    };
+    struct gs_recipe r;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(parse(&r, bad[i].text), GS_OK);
+        assert_true(gs_recipe_check(&r, &err) < 0);
+        if (!strstr(err.msg, bad[i].message))
+            fail_msg("%s: '%s' lacks '%s'", bad[i].text, err.msg, bad[i].message);
+    }
+}
+
+/* A codebook's keys end where a recipe's begin; a citation runs to the end of its line. */
+static void test_keys_of_codebooks(void **state)
+{
+    struct gs_recipe r, back;
+
+    (void)state;
+    assert_int_equal(parse(&r, "paper = Tseng et al., QuIP#, 2024 # comment\n"
+                               "seed=3,codebook=float:bits=4,exponent=2,rounder=gptq,sweeps=2"),
+                     GS_OK);
+    assert_string_equal(r.paper, "Tseng et al., QuIP#, 2024");
+    assert_string_equal(r.part.codebook, "float:bits=4,exponent=2");
+    assert_string_equal(r.rounder, "gptq");
+    assert_int_equal(r.part.sweeps, 2);
+    assert_int_equal(gs_recipe_check(&r, &err), GS_OK);
+    char *text = gs_recipe_text(&r);
+    assert_int_equal(parse(&back, text), GS_OK);
+    char *again = gs_recipe_text(&back);
+    assert_string_equal(text, again);
+    assert_string_equal(back.part.codebook, r.part.codebook);
+    gs_free(&text);
+    gs_free(&again);
+}
+
+/* Every recipe that is compiled in can be read, checked and described. */
+static void test_recipes_by_name(void **state)
+{
+    struct gs_recipe_info info;
+    struct gs_recipe r;
+    size_t n = 0;
+
+    (void)state;
+    err = (struct gs_err){0};
+    for (int rc; (rc = gs_recipe_describe(n, &info, &err)) != 0; n++) {
+        if (rc < 0)
+            fail_msg("%s", err.msg);
+        assert_true(info.parts[0] && info.bits_least > 0 && info.bits_most >= info.bits_least);
+        gs_recipe_default(&r);
+        assert_int_equal(gs_recipe_read(&r, info.name, &err), GS_OK);
+    }
+    assert_true(n >= 40);
+    gs_recipe_default(&r);
+    assert_int_equal(gs_recipe_read(&r, "rtn,codebook=uniform:bits=3,zero=2,seed=9", &err), GS_OK);
+    assert_string_equal(r.part.codebook, "uniform:bits=3,zero=2");
+    assert_int_equal(r.seed, 9);
+    assert_string_equal(r.rounder, "nearest");
+    assert_int_equal(gs_recipe_read(&r, "gptqq", &err), GS_E_ARG);
+    assert_non_null(strstr(err.msg, "'gptq'"));
 }
 
 static void test_text_round_trip(void **state)
@@ -121,7 +206,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_default_is_valid), cmocka_unit_test(test_lines_and_pairs),
         cmocka_unit_test(test_messages_name_line_and_rule),
-        cmocka_unit_test(test_combinations), cmocka_unit_test(test_text_round_trip),
+        cmocka_unit_test(test_combinations), cmocka_unit_test(test_combinations_of_parts),
+        cmocka_unit_test(test_keys_of_codebooks), cmocka_unit_test(test_recipes_by_name),
+        cmocka_unit_test(test_text_round_trip),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
