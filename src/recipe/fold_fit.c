@@ -20,15 +20,17 @@
 #include "round/block.h"
 
 #define TOKENS 4096         /* of the calibration set that are enough to decide */
-#define ROWS 32             /* of a matrix that are rounded in one trial */
+#define ROWS 32             /* of a matrix that are rounded to choose; twice as many others to
+                               accept what was chosen */
 #define LEAST_GAIN 0.01     /* of ln error, a matrix: less is noise */
 #define SCALE_MAX 64.0      /* of a channel, over their geometric mean, and its inverse */
 #define LEAST_ERROR 1e-12
 #define DEAD 1e-9           /* D or σ² over their mean: nothing passes here */
 #define PROBES 6            /* blocks in which rotate-residual is tried */
 
-/* Rows that are rounded: for choosing, for accepting what was chosen, or both. */
-enum rows { ROWS_CHOOSE, ROWS_ACCEPT, ROWS_ALL };
+/* Rows that are rounded: for choosing, or for accepting what was chosen. Polish makes up for a
+ * part of what scales bring, so the latter are rounded with it. */
+enum rows { ROWS_CHOOSE, ROWS_ACCEPT };
 
 struct consumer {
     const struct gs_matrix *m;
@@ -157,16 +159,16 @@ static void set_scale(struct site *s, const double *scale)
 
 /* ---- errors ------------------------------------------------------------------------------- */
 
-/* Some rows of W diag(s), evenly spaced, two interleaved sets of them. */
+/* Some rows of W diag(s), evenly spaced: every third is for choosing. */
 static size_t gather_rows(const struct site *s, const struct gs_matrix *m, enum rows which,
                           float *w)
 {
-    size_t pairs = GS_MIN(m->rows / 2, (size_t)ROWS), n = s->n, count = 0;
+    size_t all = GS_MIN(m->rows, (size_t)3 * ROWS), n = s->n, count = 0;
     const float *data = m->data;
 
-    for (size_t i = 0; i < 2 * pairs; i++) {
-        size_t row = i * m->rows / (2 * pairs);
-        if (which != ROWS_ALL && i % 2 != (size_t)which)
+    for (size_t i = 0; i < all; i++) {
+        size_t row = i * m->rows / all;
+        if ((i % 3 == 0) != (which == ROWS_CHOOSE))
             continue;
         for (size_t c = 0; c < n; c++)
             w[count * n + c] = data[row * n + c] * (float)s->s[c];
@@ -181,7 +183,8 @@ static int consumer_error(struct fitting *f, struct site *s, const struct consum
 {
     size_t n = s->n, row_bytes = n / c->format->block * gs_type_info(c->format->type)->bytes;
     struct gs_block_round job = {.format = c->format, .h = s->h, .damping = s->damping,
-                                 .cols = n, .w_stride = n};
+                                 .cols = n, .w_stride = n,
+                                 .sweeps = which == ROWS_CHOOSE ? 0 : GS_BLOCK_SWEEPS};
     struct gs_block_result result;
     uint8_t *dst = gs_alloc(2 * ROWS, row_bytes);
     int rc = GS_OK;
@@ -367,7 +370,7 @@ static int try_values(struct fitting *f, struct gs_fold_block *b, struct found *
 
     if (rc)
         return rc;
-    rc = site_error(f, &s, ROWS_ALL, values);
+    rc = site_error(f, &s, ROWS_ACCEPT, values);
     *matrices = s.n_consumers;
     site_clear(&s);
     if (rc || (rc = site_init(f, b, in[GS_INPUT_ATTN_OUTPUT].h, in[GS_INPUT_ATTN_OUTPUT].n, &o, 1,
