@@ -14,6 +14,9 @@
 #define GS_PART_FLAG_SPARSE 2u
 #define GS_PART_DIM_MAX (UINT64_C(1) << 31)
 
+/* Groups of a row or of a column, whichever has the lower loss in a matrix (AdaDim). */
+#define GS_PART_ADAPTIVE "adaptive"
+
 /* A granularity of scales: the rectangle that shares a group's numbers. */
 struct gs_part_scale {
     const char *name;

@@ -51,7 +51,7 @@ static void shape_block(size_t rows GS_UNUSED, size_t cols GS_UNUSED, size_t siz
 static const struct gs_part_scale scales[] = {
     {"tensor", false, shape_tensor}, {"row", false, shape_row},
     {"column", false, shape_column}, {"group", true, shape_group},
-    {"block", true, shape_block},
+    {"block", true, shape_block}, {GS_PART_ADAPTIVE, true, shape_group},
 };
 
 const struct gs_part_scale *gs_part_scale_find(const char *name)
@@ -141,7 +141,8 @@ bool gs_part_needs_h(const struct gs_part_spec *spec)
     const struct gs_part_rounder *rounder = gs_part_rounder_find(spec->rounder);
 
     return (rounder && (rounder->uses_h || spec->sweeps)) || spec->whiten ||
-           !strcmp(spec->importance, "hessian") || strcmp(spec->sparse_by, "none");
+           !strcmp(spec->importance, "hessian") || !strcmp(spec->scale, GS_PART_ADAPTIVE) ||
+           strcmp(spec->sparse_by, "none");
 }
 
 static int check_scales(const struct gs_part_spec *s, struct gs_err *err)
@@ -176,6 +177,9 @@ static int check_rounder(const struct gs_part_spec *s, const struct gs_codebook 
         strcmp(s->scale, "tensor"))
         return gs_fail(err, GS_E_ARG, "act_order = yes visits groups out of order: "
                        "static_groups = yes");
+    if (!strcmp(s->scale, GS_PART_ADAPTIVE) && codebook->dim > 1)
+        return gs_fail(err, GS_E_ARG, "scale = %s: a code of %u weights spans columns", s->scale,
+                       codebook->dim);
     if (rounder->alternates && (s->scale_bits || (strcmp(s->scale, "row") &&
                                                   strcmp(s->scale, "group"))))
         return gs_fail(err, GS_E_ARG, "rounder = %s fits scales row by row: scale = row or group, "

@@ -376,8 +376,8 @@ static int make_room(struct rounding *r, struct gs_err *err)
     return r->blob && r->work.y ? GS_OK : gs_fail_nomem(err, "rounding");
 }
 
-int gs_part_round(const struct gs_part_job *job, uint8_t **blob, struct gs_part_result *out,
-                  struct gs_err *err)
+static int round_matrix(const struct gs_part_job *job, uint8_t **blob,
+                        struct gs_part_result *out, struct gs_err *err)
 {
     struct gs_part_form form;
     struct rounding r;
@@ -403,4 +403,47 @@ out:
     rounding_clear(&r);
     gs_part_form_clear(&form);
     return rc;
+}
+
+/* Both axes, and the better one is kept (Heo et al., AdaDim, arXiv:2309.15531, which compares
+ * the outputs of rounding to nearest). */
+static int round_adaptive(const struct gs_part_job *job, uint8_t **blob,
+                          struct gs_part_result *out, struct gs_err *err)
+{
+    static const char *const axes[] = {"group", "column"};
+    size_t n = job->rows * job->cols;
+    float *w = gs_alloc(n, sizeof *w);
+    int rc = w ? GS_OK : gs_fail_nomem(err, "rounding");
+
+    *blob = NULL;
+    if (w)
+        memcpy(w, job->w, n * sizeof *w);
+    for (size_t i = 0; !rc && i < GS_COUNT(axes); i++) {
+        struct gs_part_spec spec = *job->spec;
+        struct gs_part_job one = *job;
+        struct gs_part_result result;
+        uint8_t *candidate = NULL;
+        strcpy(spec.scale, axes[i]);
+        one.spec = &spec;
+        memcpy(one.w, w, n * sizeof *w);
+        rc = round_matrix(&one, &candidate, &result, err);
+        if (!rc && (!*blob || result.loss < out->loss)) {
+            gs_free(blob);
+            *blob = candidate;
+            *out = result;
+            candidate = NULL;
+        }
+        gs_free(&candidate);
+    }
+    if (rc)
+        gs_free(blob);
+    gs_free(&w);
+    return rc;
+}
+
+int gs_part_round(const struct gs_part_job *job, uint8_t **blob, struct gs_part_result *out,
+                  struct gs_err *err)
+{
+    return (strcmp(job->spec->scale, GS_PART_ADAPTIVE) ? round_matrix : round_adaptive)(job, blob,
+                                                                                        out, err);
 }

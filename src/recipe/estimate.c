@@ -116,6 +116,8 @@ static uint64_t layer_bytes(const struct gs_plan *plan)
             sum = 0;
         if (!before || before->il != item->il || before->input != item->input)
             sum += 8 * cols * cols;
+        if (item->part) /* values, an error and perhaps importances beside it; H in f32 */
+            rows = 3 * item->rows + cols;
         if (item->stock) /* H in f32 and tables of spans beside the factor */
             rows += cols + 3 * 256 + 64;
         most = GS_MAX(most, sum + 4 * cols * cols + 4 * rows * cols +

@@ -70,20 +70,32 @@ void gs_plan_set_codebook_bits(struct gs_part_spec *spec, unsigned bits)
     memcpy(spec->codebook, text, sizeof text);
 }
 
+/* As many more bits for embedding and head as there can be: not every number goes with the
+ * other keys. */
+static void raise_head(struct gs_plan *plan, const struct gs_codebook_key *key, long extra)
+{
+    long base = (long)get_bits(plan->spec.codebook);
+
+    for (; extra >= 0; extra--) {
+        gs_plan_set_codebook_bits(&plan->head_spec, (unsigned)GS_MIN(base + extra,
+                                                                     (long)key->high));
+        if (!gs_part_check(&plan->head_spec, NULL))
+            return;
+    }
+    plan->head_spec = plan->spec;
+}
+
 /* The specs with so many bits in blocks (0: as the recipe says); the bytes of all blobs. */
 static int try_bits(struct gs_plan *plan, unsigned bits, uint64_t *total, struct gs_err *err)
 {
     const struct gs_codebook_key *key = gs_plan_codebook_bits(plan->recipe->part.codebook);
-    unsigned extra = (unsigned)lround(plan->recipe->head_bits);
     int rc = GS_OK;
 
     plan->spec = plan->head_spec = gs_recipe_part(plan->recipe);
     if (bits)
         gs_plan_set_codebook_bits(&plan->spec, bits);
     if (key)
-        gs_plan_set_codebook_bits(&plan->head_spec,
-                                  GS_MIN(get_bits(plan->spec.codebook) + extra,
-                                         (unsigned)key->high));
+        raise_head(plan, key, lround(plan->recipe->head_bits));
     *total = 0;
     for (size_t i = 0; !rc && i < plan->n_items; i++) {
         struct gs_plan_item *item = &plan->items[i];

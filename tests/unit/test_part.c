@@ -252,6 +252,25 @@ static void test_two_levels(void **state)
     }
 }
 
+/* The better of both axes, matrix by matrix. */
+static void test_adaptive_axis(void **state)
+{
+    struct rounded row, column, better;
+
+    (void)state;
+    struct gs_part_spec spec = make_spec("uniform:bits=3", "group", 16, "nearest");
+    round_with(&spec, NULL, &row);
+    strcpy(spec.scale, "column");
+    round_with(&spec, NULL, &column);
+    strcpy(spec.scale, "adaptive");
+    round_with(&spec, NULL, &better);
+    double loss = row.result.loss < column.result.loss ? row.result.loss : column.result.loss;
+    assert_true(better.result.loss == loss);
+    free_rounded(&row);
+    free_rounded(&column);
+    free_rounded(&better);
+}
+
 /* Rows are independent: the same bytes for any number of threads. */
 static void test_threads_do_not_matter(void **state)
 {
@@ -317,7 +336,8 @@ int main(void)
         cmocka_unit_test(test_blob_decodes_to_what_was_rounded),
         cmocka_unit_test(test_feedback_never_loses), cmocka_unit_test(test_polish_never_loses),
         cmocka_unit_test(test_threads_do_not_matter), cmocka_unit_test(test_extras),
-        cmocka_unit_test(test_two_levels), cmocka_unit_test(test_hostile_blobs),
+        cmocka_unit_test(test_two_levels), cmocka_unit_test(test_adaptive_axis),
+        cmocka_unit_test(test_hostile_blobs),
     };
 
     return cmocka_run_group_tests(tests, setup, NULL);
