@@ -135,8 +135,9 @@ $(B)/tools/%: $(B)/tools/%.o $(B)/libgosset.a
 	$(CC) $(OPT) $^ $(LIB_LDLIBS) -o $@
 
 .PHONY: tools gen-check
-tools: $(B)/tools/trellis_search
-gen-check: $(B)/tools/trellis_search
+tools: $(B)/tools/trellis_search $(B)/tools/hyb_table
+gen-check: $(B)/tools/trellis_search $(B)/tools/hyb_table
+	@$(B)/tools/hyb_table | cmp - src/grid/hyb_table.c && echo "hyb_table: ok"
 	@sh tools/trellis_table.sh $(B)/tools/trellis_search --check
 
 unit: $(UNIT) $(TOOLS) $(B)/gosset

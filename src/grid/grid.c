@@ -14,6 +14,9 @@ static const struct gs_grid *const grids[] = {
     &gs_grid_trellis12,
     &gs_grid_trellis16,
     &gs_grid_uniform,
+    &gs_grid_qtip_1mad,
+    &gs_grid_qtip_3inst,
+    &gs_grid_qtip_hyb,
 };
 
 const struct gs_grid *gs_grid_at(size_t index)

@@ -41,6 +41,7 @@ struct gs_grid {
     unsigned rate_min, rate_max, rate_step; /* bits per 8 weights */
     unsigned block_rows, block_cols;
     bool takes_table; /* gs_grid_params.table */
+    bool slow;        /* a reference, found by a plain search: milliseconds a block */
 
     /* The rest is for grid.c and the member itself; use the gs_codec_ functions. */
     const void *data; /* the member's own constants */

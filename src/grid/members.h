@@ -6,5 +6,6 @@
 #include "grid/grid.h"
 
 extern const struct gs_grid gs_grid_trellis8, gs_grid_trellis12, gs_grid_trellis16, gs_grid_uniform;
+extern const struct gs_grid gs_grid_qtip_1mad, gs_grid_qtip_3inst, gs_grid_qtip_hyb;
 
 #endif

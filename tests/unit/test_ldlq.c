@@ -212,6 +212,8 @@ static void test_reports_match_definitions(void **state)
 
     for (size_t g = 0; (grid = gs_grid_at(g)) != NULL; g++) {
         struct problem p;
+        if (grid->slow)
+            continue;
         problem_make(&p, grid->name, 21, 160, make_h(160, g, true), 5);
         for (size_t r = 0; (rounder = gs_rounder_at(r)) != NULL; r++)
             for (int how = 0; how < 8; how++) {
@@ -231,6 +233,8 @@ static void test_feedback_beats_nearest(void **state)
 
     for (size_t g = 0; (grid = gs_grid_at(g)) != NULL; g++) {
         double ratio[2] = {0, 0}; /* mean over seeds: plain inputs, spiky inputs */
+        if (grid->slow)
+            continue;
         for (uint64_t seed = 0; seed < 12; seed++) {
             struct problem p;
             problem_make(&p, grid->name, 16, 144, make_h(144, seed, seed % 2), seed);

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ * Viterbi search for bitshift trellises of 2^16 states whose values may be any table, in
+ * floating point: for reference codes, whose tables do not fit the registers that the kernels'
+ * search (kernels/viterbi.h) is made for. Private to src/grid. */
+#ifndef GS_GRID_TABLE_VITERBI_H
+#define GS_GRID_TABLE_VITERBI_H
+
+#include "core/attr.h"
+
+enum {
+    GS_TABLE_WINDOW = 16,     /* bits of a state */
+    GS_TABLE_TILE = 256,      /* weights */
+    GS_TABLE_STEP_MAX = 8,    /* new bits of a step */
+    GS_TABLE_EACH_MAX = 2     /* weights of a step */
+};
+
+struct gs_table_trellis {
+    unsigned each;            /* V: weights that a state stands for */
+    unsigned step;            /* new bits of a step: V times the bits of a weight */
+    float *value;             /* (each, 2^16): weight v of state s at [v · 2^16 + s] */
+};
+
+/* The states s(t), t < 256 / each, of the tail-biting path near x (256):
+ *     s(t) = (s(t − 1) · 2^step mod 2^16) + new bits,   s(−1) = s(last)
+ * and nothing less for Σ (value − x)² among those through the state where the best open path
+ * that begins in the middle crosses the seam (QTIP, algorithm 4). Of equals, the one whose
+ * forgotten bits are the lowest. `work` holds gs_table_viterbi_work_bytes. */
+void gs_table_viterbi(const struct gs_table_trellis *t, const float *x, uint16_t *states,
+                      void *work);
+
+size_t gs_table_viterbi_work_bytes(const struct gs_table_trellis *t);
+
+#endif
