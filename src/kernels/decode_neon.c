@@ -136,12 +136,8 @@ void gs_decode_mxfp4_neon(const void *src, float *dst, size_t n)
 {
     const struct gs_block_mxfp4 *b = src;
 
-    for (const float *end = dst + n; dst < end; b++, dst += 32) {
-        uint32_t bits = b->e < 2 ? 0x200000u << b->e : (uint32_t)(b->e - 1) << 23;
-        float d; /* 2^(e−128) */
-        memcpy(&d, &bits, sizeof d);
-        put_values(gs_fp4_values, b->qs, d, dst);
-    }
+    for (const float *end = dst + n; dst < end; b++, dst += 32)
+        put_values(gs_fp4_values, b->qs, gs_e8m0_half(b->e), dst);
 }
 
 void gs_decode_iq4_nl_neon(const void *src, float *dst, size_t n)

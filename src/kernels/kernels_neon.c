@@ -61,6 +61,16 @@ const struct gs_kernels gs_kernels_neon = {
         [GS_TYPE_BF16] = gs_dot_bf16_neon,
         [GS_TYPE_Q8_0] = gs_dot_q8_0_neon,
     },
+    .unpack = {
+#define U(type, name, top) [GS_TYPE_##type] = gs_unpack_##name##_neon,
+#include "kernels/codes.def"
+#undef U
+    },
+    .codes_dot = {
+#define U(type, name, top) [GS_TYPE_##type] = gs_codes_dot_##name##_neon,
+#include "kernels/codes.def"
+#undef U
+    },
     .mul_f32 = gs_mul_f32_neon,
     .axpy_f16 = axpy_f16,
     .rms_norm_f32 = rms_norm_f32,
@@ -70,6 +80,8 @@ const struct gs_kernels gs_kernels_neon = {
     .fwht_f32 = gs_fwht_f32_neon,
     .trellis_decode = gs_trellis_decode_neon,
     .trellis_dot = gs_trellis_dot_neon,
+    .int8_quantize = gs_int8_quantize_neon,
     .tile_mul = gs_tile_mul_neon,
+    .codes_mul = gs_codes_mul_neon,
     .viterbi = gs_viterbi_neon,
 };

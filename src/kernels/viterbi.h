@@ -61,7 +61,10 @@ GS_INT8_KERNELS(neondot);
     GS_UNPACK_KERNEL(name, avx2);                                                              \
     GS_CODES_DOT_KERNEL(name, scalar);                                                         \
     GS_CODES_DOT_KERNEL(name, avx2);                                                           \
-    GS_CODES_DOT_KERNEL(name, avx512vbmi);
+    GS_CODES_DOT_KERNEL(name, avx512vbmi);                                                     \
+    GS_UNPACK_KERNEL(name, neon);                                                              \
+    GS_CODES_DOT_KERNEL(name, neon);                                                           \
+    GS_CODES_DOT_KERNEL(name, neondot);
 #include "kernels/codes.def"
 #undef U
 
