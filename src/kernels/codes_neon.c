@@ -114,7 +114,7 @@ void gs_unpack_q2_k_neon(const void *src, size_t n, uint8_t *u, float *d, float 
         int8x16x2_t s = nibbles(b->scales);
         scale16(s.val[0], half_at(b->d), d);
         scale16(s.val[1], half_at(b->dmin), m);
-        for (int run = 0; run < 16; run++, u += 16)
+        EACH_OF_16 (run, u += 16)
             vst1q_u8(u, two_bits(b->qs + 32 * (run / 8) + 16 * (run % 2), run % 8 / 2 * 2));
     }
 }
@@ -140,7 +140,7 @@ void gs_unpack_q3_k_neon(const void *src, size_t n, uint8_t *u, float *d, float 
     for (; n > 0; n -= 256, b++, d += 16, m += 16) {
         scale16(q3_scales(b->scales), half_at(b->d), d);
         times16(d, 4, m);
-        for (int run = 0; run < 16; run++, u += 16) {
+        EACH_OF_16 (run, u += 16) {
             uint8x16_t q = two_bits(b->qs + 32 * (run / 8) + 16 * (run % 2), run % 8 / 2 * 2);
             vst1q_u8(u, vorrq_u8(q, bit_of(b->hmask + 16 * (run % 2), run / 2, 4)));
         }
@@ -185,7 +185,7 @@ void gs_unpack_q5_k_neon(const void *src, size_t n, uint8_t *u, float *d, float 
 
     for (; n > 0; n -= 256, b++, d += 16, m += 16) {
         put_k4(b->scales, half_at(b->d), half_at(b->dmin), d, m);
-        for (int run = 0; run < 16; run++, u += 16) {
+        EACH_OF_16 (run, u += 16) {
             uint8x16_t q = nibble(b->qs + 32 * (run / 4) + 16 * (run % 2), run / 2 % 2);
             vst1q_u8(u, vorrq_u8(q, bit_of(b->qh + 16 * (run % 2), run / 2, 16)));
         }
@@ -199,7 +199,7 @@ void gs_unpack_q6_k_neon(const void *src, size_t n, uint8_t *u, float *d, float 
     for (; n > 0; n -= 256, b++, d += 16, m += 16) {
         scale16(vld1q_s8(b->scales), half_at(b->d), d);
         times16(d, 32, m);
-        for (int run = 0; run < 16; run++, u += 16) {
+        EACH_OF_16 (run, u += 16) {
             int k = run / 2, i = run % 2 * 16;
             uint8x16_t q = nibble(b->ql + 64 * (k / 4) + 32 * (k % 2) + i, k % 4 >= 2);
             vst1q_u8(u, vsliq_n_u8(q, two_bits(b->qh + 32 * (k / 4) + i, k % 4 * 2), 4));

@@ -9,7 +9,7 @@ void gs_decode_q2_k_neon(const void *src, float *dst, size_t n)
 
     for (const float *end = dst + n; dst < end; b++) {
         float d = half_at(b->d), dmin = half_at(b->dmin);
-        for (int run = 0; run < 16; run++, dst += 16) {
+        EACH_OF_16 (run, dst += 16) {
             uint8x16_t q = two_bits(b->qs + 32 * (run / 8) + 16 * (run % 2), run % 8 / 2 * 2);
             put16_add(vreinterpretq_s8_u8(q), d * (float)(b->scales[run] & 15),
                       -(dmin * (float)(b->scales[run] >> 4)), dst);
@@ -23,7 +23,7 @@ void gs_decode_q3_k_neon(const void *src, float *dst, size_t n)
 
     for (const float *end = dst + n; dst < end; b++) {
         float d = half_at(b->d);
-        for (int run = 0; run < 16; run++, dst += 16) {
+        EACH_OF_16 (run, dst += 16) {
             uint8x16_t q = two_bits(b->qs + 32 * (run / 8) + 16 * (run % 2), run % 8 / 2 * 2);
             q = vorrq_u8(q, bit_of(b->hmask + 16 * (run % 2), run / 2, 4));
             int s = (b->scales[run % 8] >> 4 * (run / 8) & 15) |
@@ -74,7 +74,7 @@ void gs_decode_q6_k_neon(const void *src, float *dst, size_t n)
 
     for (const float *end = dst + n; dst < end; b++) {
         float d = half_at(b->d);
-        for (int run = 0; run < 16; run++, dst += 16) {
+        EACH_OF_16 (run, dst += 16) {
             int k = run / 2, i = run % 2 * 16;
             uint8x16_t q = nibble(b->ql + 64 * (k / 4) + 32 * (k % 2) + i, k % 4 >= 2);
             q = vsliq_n_u8(q, two_bits(b->qh + 32 * (k / 4) + i, k % 4 * 2), 4);
@@ -89,7 +89,7 @@ void gs_decode_tq2_0_neon(const void *src, float *dst, size_t n)
     const struct gs_block_tq2_0 *b = src;
 
     for (const float *end = dst + n; dst < end; b++)
-        for (int run = 0; run < 16; run++, dst += 16) {
+        EACH_OF_16 (run, dst += 16) {
             uint8x16_t q = two_bits(b->qs + 32 * (run / 8) + 16 * (run % 2), run % 8 / 2 * 2);
             put16(vreinterpretq_s8_u8(vsubq_u8(q, vdupq_n_u8(1))), half_at(b->d), dst);
         }

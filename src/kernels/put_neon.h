@@ -6,6 +6,12 @@
 
 #include "kernels/lanes_neon.h"
 
+/* Before the body of a loop over runs of 16 weights in a block of 256: unrolled wholly, so that
+ * shifts and places are constants (GS_UNROLL does 8 at most). */
+#define EACH_OF_16(run, step)                                                                  \
+    GS_UNROLL for (int run##_half = 0; run##_half < 16; run##_half += 8)                       \
+        GS_UNROLL for (int run = run##_half; run < run##_half + 8; run++, step)
+
 /* Halves of 16 bytes: the low nibbles, the high ones. */
 static GS_ALWAYS_INLINE int8x16x2_t nibbles(const uint8_t *p)
 {
