@@ -5,12 +5,9 @@
 #include "kernels/put_codes_neon.h"
 #include "kernels/viterbi.h"
 
-/* top ± level for eight level numbers. */
-static GS_ALWAYS_INLINE void put_codes(uint8x8_t levels, uint8x8_t numbers, unsigned signs,
-                                       uint8_t top, uint8_t *u)
+static GS_ALWAYS_INLINE void put_iq2(uint8x16x2_t numbers, uint32_t signs, uint8_t *u)
 {
-    vst1_u8(u, vadd_u8(vreinterpret_u8_s8(signed_levels(levels, numbers, signs)),
-                       vdup_n_u8(top)));
+    put_codes32(vcombine_u8(iq2_levels(), iq2_levels()), numbers, signs, 43, u);
 }
 
 void gs_unpack_iq2_xxs_neon(const void *src, size_t n, uint8_t *u, float *d, float *m)
@@ -18,15 +15,14 @@ void gs_unpack_iq2_xxs_neon(const void *src, size_t n, uint8_t *u, float *d, flo
     const struct gs_block_iq2_xxs *b = src;
 
     for (; n > 0; n -= 256, b++)
-        for (int run = 0; run < 8; run++) {
-            const uint8_t *index = b->qs + 8 * run;
+        for (int run = 0; run < 8; run++, u += 32) {
+            const uint8_t *at = b->qs + 8 * run;
             uint32_t rest;
-            memcpy(&rest, index + 4, 4);
+            memcpy(&rest, at + 4, 4);
             float scale = half_at(b->d) * (0.5f + (float)(rest >> 28)) * 0.25f;
             put_groups(2, scale, 43 * scale, &d, &m);
-            for (int l = 0; l < 4; l++, u += 8)
-                put_codes(iq2_levels(), spread2(gs_iq2_xxs_grid[index[l]]),
-                          gs_iq_signs(rest >> 7 * l & 127), 43, u);
+            put_iq2(spread2_four(gs_iq2_xxs_grid, at[0], at[1], at[2], at[3]),
+                    even_signs28(rest), u);
         }
 }
 
@@ -47,10 +43,14 @@ void gs_unpack_iq2_xs_neon(const void *src, size_t n, uint8_t *u, float *d, floa
 
     for (; n > 0; n -= 256, b++, d += 16, m += 16) {
         put_nibbles(b->d, b->scales, d, m);
-        for (int l = 0; l < 32; l++, u += 8) {
-            unsigned q = b->qs[2 * l] | (unsigned)b->qs[2 * l + 1] << 8;
-            put_codes(iq2_levels(), spread2(gs_iq2_xs_grid[q & 511]), gs_iq_signs(q >> 9), 43,
-                      u);
+        for (int run = 0; run < 8; run++, u += 32) {
+            uint64_t q;
+            memcpy(&q, b->qs + 8 * run, 8);
+            uint64_t signs = (q >> 9 & 0x7f) | (q >> 17 & 0x7f00) | (q >> 25 & 0x7f0000) |
+                             (q >> 33 & 0x7f000000);
+            put_iq2(spread2_four(gs_iq2_xs_grid, q & 511, q >> 16 & 511, q >> 32 & 511,
+                                 q >> 48 & 511),
+                    even_signs((uint32_t)signs), u);
         }
     }
 }
@@ -61,9 +61,15 @@ void gs_unpack_iq2_s_neon(const void *src, size_t n, uint8_t *u, float *d, float
 
     for (; n > 0; n -= 256, b++, d += 16, m += 16) {
         put_nibbles(b->d, b->scales, d, m);
-        for (int l = 0; l < 32; l++, u += 8) {
-            unsigned index = b->qs[l] | (b->qh[l / 4] >> 2 * (l % 4) & 3u) << 8;
-            put_codes(iq2_levels(), spread2(gs_iq2_s_grid[index]), b->signs[l], 43, u);
+        for (int run = 0; run < 8; run++, u += 32) {
+            const uint8_t *at = b->qs + 4 * run;
+            unsigned high = b->qh[run];
+            uint32_t signs;
+            memcpy(&signs, b->signs + 4 * run, 4);
+            put_iq2(spread2_four(gs_iq2_s_grid, at[0] | (high << 8 & 0x300),
+                                 at[1] | (high << 6 & 0x300), at[2] | (high << 4 & 0x300),
+                                 at[3] | (high << 2 & 0x300)),
+                    signs, u);
         }
     }
 }
@@ -71,19 +77,19 @@ void gs_unpack_iq2_s_neon(const void *src, size_t n, uint8_t *u, float *d, float
 void gs_unpack_iq3_xxs_neon(const void *src, size_t n, uint8_t *u, float *d, float *m)
 {
     const struct gs_block_iq3_xxs *b = src;
-    const uint16_t *grid = gs_iq3_xxs_grid;
     uint8x8_t levels = vld1_u8(gs_iq3_xxs_levels);
 
     for (; n > 0; n -= 256, b++)
-        for (int run = 0; run < 8; run++) {
-            const uint8_t *qs = b->qs + 8 * run;
+        for (int run = 0; run < 8; run++, u += 32) {
+            uint16_t points[8];
             uint32_t rest;
+            for (int l = 0; l < 8; l++)
+                points[l] = gs_iq3_xxs_grid[b->qs[8 * run + l]];
             memcpy(&rest, b->signs + 4 * run, 4);
             float scale = half_at(b->d) * (0.5f + (float)(rest >> 28)) * 0.5f;
             put_groups(2, scale, 62 * scale, &d, &m);
-            for (int l = 0; l < 4; l++, u += 8)
-                put_codes(levels, spread3(grid[qs[2 * l]], grid[qs[2 * l + 1]]),
-                          gs_iq_signs(rest >> 7 * l & 127), 62, u);
+            put_codes32(vcombine_u8(levels, levels), spread3_eight(points), even_signs28(rest),
+                        62, u);
         }
 }
 
@@ -93,18 +99,16 @@ void gs_unpack_iq3_s_neon(const void *src, size_t n, uint8_t *u, float *d, float
     uint8x8_t levels = vld1_u8(gs_iq3_s_levels);
 
     for (; n > 0; n -= 256, b++)
-        for (int run = 0; run < 8; run++) {
-            const uint8_t *qs = b->qs + 8 * run;
-            int s = b->scales[run / 2] >> 4 * (run % 2) & 15;
-            float scale = half_at(b->d) * (float)(1 + 2 * s);
+        for (int run = 0; run < 8; run++, u += 32) {
+            uint16_t points[8];
+            uint32_t signs;
+            for (int l = 0; l < 8; l++)
+                points[l] = gs_iq3_s_grid[b->qs[8 * run + l] | (b->qh[run] >> l & 1u) << 8];
+            memcpy(&signs, b->signs + 4 * run, 4);
+            float scale = half_at(b->d) *
+                          (float)(1 + 2 * (b->scales[run / 2] >> 4 * (run % 2) & 15));
             put_groups(2, scale, 15 * scale, &d, &m);
-            for (int l = 0; l < 4; l++, u += 8) {
-                unsigned high = b->qh[run] >> 2 * l;
-                put_codes(levels,
-                          spread3(gs_iq3_s_grid[qs[2 * l] | (high & 1) << 8],
-                                  gs_iq3_s_grid[qs[2 * l + 1] | (high >> 1 & 1) << 8]),
-                          b->signs[4 * run + l], 15, u);
-            }
+            put_codes32(vcombine_u8(levels, levels), spread3_eight(points), signs, 15, u);
         }
 }
 
