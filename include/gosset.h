@@ -323,6 +323,26 @@ struct gs_convert_result {
 GS_API int gs_convert(const char *src, const char *dst, const struct gs_convert_options *options,
                       struct gs_convert_result *out, struct gs_err *err);
 
+/* ---- transport ------------------------------------------------------------------------ */
+
+struct gs_pack_options {
+    bool overwrite; /* replace an existing pack (unpacking: GGUF file) */
+    int threads;
+    gs_progress_fn progress;
+    void *progress_ctx;
+};
+
+struct gs_pack_result {
+    uint64_t bytes_in, bytes_out, chunks;
+};
+
+/* Writes a file, best a GGUF file, as a smaller pack, and a pack as the same bytes again. A
+ * pack that is cut short or damaged is refused with the place; nothing is left behind. */
+GS_API int gs_pack(const char *src, const char *dst, const struct gs_pack_options *options,
+                   struct gs_pack_result *out, struct gs_err *err);
+GS_API int gs_unpack(const char *src, const char *dst, const struct gs_pack_options *options,
+                     struct gs_pack_result *out, struct gs_err *err);
+
 /* ---- deltas -------------------------------------------------------------------------- */
 
 struct gs_delta_options {

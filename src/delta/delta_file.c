@@ -43,7 +43,8 @@ int gs_delta_check_stock(const struct gs_store *store, struct gs_err *err)
     const struct gs_meta *meta = gs_store_meta(store);
 
     for (size_t i = 0; i < gs_meta_count(meta); i++)
-        if (!strncmp(gs_meta_key(meta, i), "gosset.native.", 14))
+        if (!strncmp(gs_meta_key(meta, i), "gosset.native.", 14) ||
+            !strncmp(gs_meta_key(meta, i), "gosset.part.", 12))
             return gs_fail(err, GS_E_UNSUPPORTED,
                            "%s: holds matrices in a format of gosset's own; deltas are taken of "
                            "and applied to stock files", gs_store_path(store));
