@@ -77,14 +77,13 @@ static GS_ALWAYS_INLINE __m512i quarters(const uint8_t *p, size_t step)
 /* The sums of the groups of a piece, for lanes of activations. */
 static GS_ALWAYS_INLINE __m512i piece_sums(const struct piece *p, const int8_t *lanes)
 {
-    __m512i sum = _mm512_setzero_si512();
+    __m512i high = _mm512_setzero_si512(), low = high;
 
-    GS_UNROLL for (size_t s = 0; s < 4; s++)
-        sum = _mm512_dpbusd_epi32(sum, p->u[s], _mm512_loadu_si512(lanes + 64 * s));
-    sum = _mm512_slli_epi32(sum, 8);
-    GS_UNROLL for (size_t s = 0; s < 4; s++)
-        sum = _mm512_dpbusd_epi32(sum, p->u[s], _mm512_loadu_si512(lanes + 256 + 64 * s));
-    return sum;
+    GS_UNROLL for (size_t s = 0; s < 4; s++) {
+        high = _mm512_dpbusd_epi32(high, p->u[s], _mm512_loadu_si512(lanes + 64 * s));
+        low = _mm512_dpbusd_epi32(low, p->u[s], _mm512_loadu_si512(lanes + 256 + 64 * s));
+    }
+    return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
 }
 
 /* A piece and its sums into the chains of `groups`; the others stay as they are. */

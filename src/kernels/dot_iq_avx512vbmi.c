@@ -60,13 +60,14 @@ static GS_ALWAYS_INLINE void put_iq2(__m512i points, __m512i signs, struct piece
     }
 }
 
-/* d · (s + 1/2) / 4 and its minimum. */
+/* d · (s + 1/2) · factor, of which the last two are exact, and its minimum. */
 static GS_ALWAYS_INLINE void put_half_steps(const uint8_t *d, __m512i s, float factor, float top,
                                             struct piece *p)
 {
-    __m512 v = _mm512_add_ps(_mm512_set1_ps(0.5f), _mm512_cvtepi32_ps(s));
+    __m512 v = _mm512_fmadd_ps(_mm512_cvtepi32_ps(s), _mm512_set1_ps(factor),
+                               _mm512_set1_ps(factor / 2));
 
-    p->d = _mm512_mul_ps(_mm512_mul_ps(half16(d), v), _mm512_set1_ps(factor));
+    p->d = _mm512_mul_ps(half16(d), v);
     p->m = _mm512_mul_ps(_mm512_set1_ps(top), p->d);
 }
 
@@ -137,9 +138,9 @@ static GS_ALWAYS_INLINE void load_iq2_xxs(const struct gs_block_iq2_xxs *b,
 /* Words by the low nine bits of an index. */
 static GS_ALWAYS_INLINE __m512i lookup512(const uint16_t *grid, __m512i index)
 {
-    __mmask32 bit6 = _mm512_test_epi16_mask(index, _mm512_set1_epi16(64));
-    __mmask32 bit7 = _mm512_test_epi16_mask(index, _mm512_set1_epi16(128));
-    __mmask32 bit8 = _mm512_test_epi16_mask(index, _mm512_set1_epi16(256));
+    __mmask32 bit6 = _mm512_movepi16_mask(_mm512_slli_epi16(index, 9));
+    __mmask32 bit7 = _mm512_movepi16_mask(_mm512_slli_epi16(index, 8));
+    __mmask32 bit8 = _mm512_movepi16_mask(_mm512_slli_epi16(index, 7));
     __m512i v[8];
 
     GS_UNROLL for (int i = 0; i < 8; i++)
