@@ -64,6 +64,10 @@ int gs_map_open(const char *path, struct gs_map **out, struct gs_err *err)
     close(fd);
     if (data == MAP_FAILED)
         return gs_fail(err, GS_E_IO, "%s: cannot map: %s", path, strerror(e));
+#ifdef MADV_HUGEPAGE
+    if (size) /* where the file system has such pages; elsewhere this fails and is no matter */
+        (void)madvise(data, size, MADV_HUGEPAGE);
+#endif
     *out = map_create(path, data, size);
     if (*out)
         return GS_OK;
