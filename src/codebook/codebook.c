@@ -32,6 +32,7 @@ static const struct gs_codebook_kind *const kinds[] = {
     &gs_codebook_product,
     &gs_codebook_additive,
     &gs_codebook_fsq,
+    &gs_codebook_pyramid,
 };
 
 const struct gs_codebook_kind *gs_codebook_at(size_t index)

@@ -27,5 +27,6 @@ extern const struct gs_codebook_kind gs_codebook_vector;
 extern const struct gs_codebook_kind gs_codebook_product;
 extern const struct gs_codebook_kind gs_codebook_additive;
 extern const struct gs_codebook_kind gs_codebook_fsq;
+extern const struct gs_codebook_kind gs_codebook_pyramid;
 
 #endif

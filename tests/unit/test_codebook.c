@@ -226,8 +226,9 @@ static void check_nearest_in(const struct gs_codebook *codebook, const struct gs
     }
     /* Searches may miss a few of many (small books hold many near sums). */
     if (nearer > (codebook->approximate ? (all ? states : 500) / 20 : 0))
-        fail_msg("%s: %u nearer points than %g away from %g", codebook->kind->name, nearer,
-                 least, x[0]);
+        fail_msg("%s (%g %g %g %g …): %u nearer points than %g away from %g",
+                 codebook->kind->name, codebook->values[0], codebook->values[1],
+                 codebook->values[2], codebook->values[3], nearer, least, x[0]);
 }
 
 static void check_nearest(const struct gs_codebook *codebook)

@@ -101,6 +101,8 @@ static void gaussian_errors_are_as_published(void **state)
         {"e8p:bits=2", 0.0914, ROWS},
         {"e8p:bits=3", 0.02947, ROWS},
         {"e8p:bits=4", 0.00834, ROWS},
+        {"pyramid:dim=16,pulses=10,gain=3", 0.112, 16},
+        {"pyramid:dim=32,pulses=21,gain=2", 0.101, 16},
         {"fsq:l1=4,l2=4,l3=4,l4=4,l5=4", 0.118846, ROWS}, /* uniform, 2 bits */
         {"fsq:l1=3,l2=3,l3=3,l4=3,l5=3", 0.190174, ROWS},
         {"fsq:l1=8,l2=6,l3=5,l4=0,l5=0", (0.0374397 + 0.0606566 + 0.0821777) / 3, ROWS},
@@ -163,6 +165,52 @@ static void learned_vectors_reach_what_is_known(void **state)
             fail_msg("%s: error %g", cases[i].text, mse);
         gs_codebook_destroy(&codebook);
     }
+}
+
+/* Searches that may miss the nearest point seldom do; and with every combination of signs and
+ * zeros, points keep their numbers. */
+static void pyramid_finds_nearly_all_nearest_points(void **state)
+{
+    struct gs_codebook *codebook = create("pyramid:dim=5,pulses=4,gain=2");
+    struct gs_group group = {.scale = 0.8f};
+    unsigned missed[2] = {0};
+    float y[5], z[5], h[5];
+    struct gs_rng rng;
+    (void)state;
+
+    gs_rng_init(&rng, 9, 0);
+    assert_int_equal(codebook->states, 450 * 4); /* N(5, 4) */
+    for (uint64_t code = 0; code < codebook->states; code++) {
+        gs_codebook_value(codebook, &group, code, y);
+        assert_true(gs_codebook_nearest(codebook, &group, y, NULL, z) == code);
+    }
+    for (int n = 0; n < 4000; n++) {
+        const float *x = gaussian + 5 * n, *weights = n % 2 ? h : NULL;
+        double found = 0, least = INFINITY;
+        for (int i = 0; i < 5; i++)
+            h[i] = (float)exp(gs_rng_normal(&rng));
+        gs_codebook_nearest(codebook, &group, x, weights, y);
+        for (int i = 0; i < 5; i++)
+            found += (weights ? (double)h[i] : 1) * pow((double)x[i] - y[i], 2);
+        for (uint64_t code = 0; code < codebook->states; code++) {
+            double d = 0;
+            gs_codebook_value(codebook, &group, code, z);
+            for (int i = 0; i < 5; i++)
+                d += (weights ? (double)h[i] : 1) * pow((double)x[i] - z[i], 2);
+            least = fmin(least, d);
+        }
+        missed[n % 2] += found > least * (1 + 1e-5);
+    }
+    if (getenv("GS_PRINT"))
+        print_message("missed %u, with importances %u of 2000\n", missed[0], missed[1]);
+    assert_true(missed[0] <= 2 && missed[1] <= 20);
+    gs_codebook_destroy(&codebook);
+
+    /* Counts of points beyond 64 bits are noticed. */
+    struct gs_err err = {0};
+    assert_int_equal(gs_codebook_create("pyramid:dim=16,pulses=64,gain=0", &codebook, &err),
+                     GS_E_ARG);
+    assert_non_null(strstr(err.msg, "more than 64 bits"));
 }
 
 /* Every kind that learns, with keys that make it small. */
@@ -303,6 +351,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gaussian_errors_are_as_published),
+        cmocka_unit_test(pyramid_finds_nearly_all_nearest_points),
         cmocka_unit_test(learned_vectors_reach_what_is_known),
         cmocka_unit_test(learned_tables_survive_files_and_teams),
         cmocka_unit_test(importances_guide_learning),
