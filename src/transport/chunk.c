@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/log2.h"
 #include "transport/coder.h"
 
 #define FIELD_HEADER 5
@@ -73,22 +74,6 @@ static size_t contexts(const struct model *m)
     return (size_t)1 << (16 - m->previous - m->above);
 }
 
-/* log2 n in 1/256, n > 0: the integer part, then the bits of the logarithm by squaring. */
-static uint32_t log2_fixed(uint32_t n)
-{
-    uint32_t whole = 31 - (uint32_t)__builtin_clz(n), out = whole << 8;
-    uint64_t x = (uint64_t)n << (31 - whole); /* in [1, 2) with 31 bits behind the point */
-
-    for (uint32_t bit = 128; bit; bit >>= 1) {
-        x = x * x >> 31;
-        if (x >> 32) {
-            x >>= 1;
-            out |= bit;
-        }
-    }
-    return out;
-}
-
 /* Bits, in 1/256, that the field would take under the model. */
 static uint64_t estimate(struct gs_chunk_work *w, const struct model *m, size_t n)
 {
@@ -109,10 +94,10 @@ static uint64_t estimate(struct gs_chunk_work *w, const struct model *m, size_t 
                 continue;
             sum += k;
             distinct++;
-            bits -= (uint64_t)k * log2_fixed(k);
+            bits -= (uint64_t)k * gs_log2_fixed(k);
         }
         if (sum)
-            bits += (sum + distinct / 2) * log2_fixed((uint32_t)sum);
+            bits += (sum + distinct / 2) * gs_log2_fixed((uint32_t)sum);
     }
     return bits;
 }
