@@ -21,7 +21,10 @@ expect 0 quantize tied.gguf -o x.gguf --fold none --dry-run
 is "$(ls | tr '\n' ' ')" "err model.gguf out text tied.gguf " "files after dry runs"
 
 all=rotate-residual,rotate-values,scale-values,scale-norms,scale-ffn
+expect 0 quantize model.gguf -o small.gguf --fold $all --json --dry-run
+planned=$(json file_bytes)
 expect 0 quantize model.gguf -o small.gguf --fold $all --json
+is "$(wc -c <small.gguf)" "$planned" "bytes of the file"
 within "$(json eval.kld_mean)" 0 0.4
 expect 0 "$GOSSET" inspect --meta small.gguf
 grep -q 'gosset.fold .*rotate-residual,rotate-values' out || fail "the file does not say what is folded"
