@@ -21,6 +21,23 @@ int gs_eval_perplexity(const struct gs_subject *model, const struct gs_subject *
                        const char *text, size_t n, const struct gs_eval_options *options,
                        struct gs_eval_result *out, struct gs_err *err) GS_MUST_USE;
 
+/* What a reference says of a text, kept so that several models are held against it at the cost
+ * of one run of it: the hidden states (C floats) of the scored positions, from which its logits
+ * are made again, to the same bits. Logits themselves would be some hundred times larger. */
+struct gs_reference;
+
+/* Runs `ref` over the text, which is not needed after that; options hold for all that is compared. *out
+ * (may not be NULL) borrows ref and is destroyed by the caller; `result` is the reference's own
+ * perplexity. */
+int gs_eval_reference(const struct gs_subject *ref, const char *text, size_t n,
+                      const struct gs_eval_options *options, struct gs_reference **out,
+                      struct gs_eval_result *result, struct gs_err *err) GS_MUST_USE;
+void gs_reference_destroy(struct gs_reference **reference);
+
+/* As gs_eval_perplexity with that reference, that text and those options: the same figures. */
+int gs_eval_against(const struct gs_subject *model, const struct gs_reference *reference,
+                    struct gs_eval_result *out, struct gs_err *err) GS_MUST_USE;
+
 /* See gs_eval_task in gosset.h. */
 int gs_eval_tasks(const struct gs_subject *model, const char *path, uint64_t limit,
                   const struct gs_eval_options *options, struct gs_task_result *out,

@@ -16,26 +16,41 @@
  * The last token of a chunk predicts nothing that is scored and is not fed. With a reference
  * both models take the same batches in lockstep and rows of logits meet in memory
  * (divergence.h). Beside weights and KV cache this holds a few rows of logits, the tokens,
- * and 4 bytes a scored token. */
+ * and 4 bytes a scored token.
+ *
+ * A kept reference has run before: what its head reads at the scored positions takes the place
+ * of its pass, and only the head's product is made again. */
 #include "eval/eval.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "core/alloc.h"
 #include "core/log.h"
 #include "eval/divergence.h"
 #include "eval/score.h"
 #include "eval/stats.h"
+#include "model/layers.h"
 
 #define CTX_DEFAULT 512
 #define CTX_MIN 8
+
+struct gs_reference {
+    struct gs_subject subject;
+    struct gs_eval_options options;
+    struct gs_tokens tokens; /* of the whole text */
+    float *hidden; /* (n_chunks, scored, C): what the head reads at the scored positions */
+};
 
 struct run {
     const struct gs_eval_options *options;
     struct gs_team *team;
     struct gs_scorer model, ref;
     bool has_ref;
+    struct gs_reference *record;     /* to be filled; or NULL */
+    const struct gs_reference *kept; /* instead of running the reference; or NULL */
     const int32_t *tokens;  /* of the whole text */
     int32_t *chunk;         /* (ctx): the present chunk, BOS in place */
     int32_t bos;            /* negative: chunks keep their first token */
@@ -69,6 +84,26 @@ static int report_progress(const struct run *run, size_t done, struct gs_err *er
     return GS_OK;
 }
 
+static size_t scored_tokens(size_t ctx)
+{
+    return ctx - ctx / 2 - 1;
+}
+
+/* What a kept reference's head reads at the n positions of chunk `index` from `from` on, which
+ * are the last batch's from `at` on: keeps it, or hands it out. */
+static void meet_reference(struct run *run, size_t index, size_t from, size_t at, size_t n)
+{
+    size_t C = gs_lm_config(run->model.subject->lm)->n_embd;
+    size_t C_ref = run->kept ? gs_lm_config(run->kept->subject.lm)->n_embd : 0;
+    size_t row = index * scored_tokens(run->ctx) + from - run->ctx / 2;
+
+    if (run->record)
+        memcpy(run->record->hidden + row * C, gs_decoder_hidden(run->model.decoder, at),
+               n * C * sizeof(float));
+    if (run->kept)
+        run->ref.hidden = run->kept->hidden + row * C_ref;
+}
+
 static int run_chunk(struct run *run, size_t index, struct gs_err *err)
 {
     size_t start = index * run->ctx, scored_from = run->ctx / 2, n;
@@ -79,20 +114,21 @@ static int run_chunk(struct run *run, size_t index, struct gs_err *err)
     if (run->bos >= 0)
         run->chunk[0] = run->bos;
     gs_decoder_rewind(run->model.decoder, 0);
-    if (run->has_ref)
+    if (run->has_ref && !run->kept)
         gs_decoder_rewind(run->ref.decoder, 0);
 
     for (size_t pos = 0; pos < run->ctx - 1; pos += n) {
         n = GS_MIN(run->batch, run->ctx - 1 - pos);
         if ((rc = gs_decoder_forward(run->model.decoder, run->chunk + pos, n, err)) < 0)
             return rc;
-        if (run->has_ref &&
+        if (run->has_ref && !run->kept &&
             (rc = gs_decoder_forward(run->ref.decoder, run->chunk + pos, n, err)) < 0)
             return rc;
         size_t from = GS_MAX(pos, scored_from);
         if (from >= pos + n)
             continue;
         run->position = start + from;
+        meet_reference(run, index, from, from - pos, pos + n - from);
         rc = gs_scorer_run(&run->model, run->has_ref ? &run->ref : NULL, run->team, from - pos,
                            pos + n - from, run->chunk + from + 1, take_score, run, err);
         if (rc < 0)
@@ -151,10 +187,55 @@ static int prepare(struct run *run, const struct gs_subject *model, const struct
         return rc;
     run->has_ref = true;
     decoder.exact = true; /* a yardstick */
+    if (run->kept)
+        decoder.ctx = decoder.batch; /* its cache is not used */
     if ((rc = gs_scorer_init(&run->ref, ref, &decoder, err)) < 0)
         return rc;
-    size_t scored = run->ctx - run->ctx / 2 - 1;
-    return gs_divergence_init(&run->divergence, run->n_chunks * scored, err);
+    return gs_divergence_init(&run->divergence, run->n_chunks * scored_tokens(run->ctx), err);
+}
+
+static int make_room(struct run *run, struct gs_err *err)
+{
+    struct gs_reference *r = run->record;
+    size_t C = gs_lm_config(r->subject.lm)->n_embd;
+
+    r->hidden = gs_alloc(run->n_chunks * scored_tokens(run->ctx), C * sizeof *r->hidden);
+    return r->hidden ? GS_OK : gs_fail_nomem(err, "a reference's states");
+}
+
+static int evaluate(struct run *run, const struct gs_subject *model,
+                    const struct gs_subject *ref, const struct gs_tokens *tokens,
+                    struct gs_eval_result *out, struct gs_err *err)
+{
+    int rc = prepare(run, model, ref, tokens->count, err);
+
+    if (!rc && run->record)
+        rc = make_room(run, err);
+    run->tokens = tokens->data;
+    if (!rc)
+        rc = report_progress(run, 0, err);
+    for (size_t i = 0; !rc && i < run->n_chunks; i++)
+        rc = run_chunk(run, i, err);
+    if (!rc)
+        report(run, out);
+    gs_divergence_clear(&run->divergence);
+    gs_scorer_clear(&run->ref);
+    gs_scorer_clear(&run->model);
+    gs_team_destroy(&run->team);
+    gs_free(&run->chunk);
+    return rc;
+}
+
+/* The size of a chunk, and the text's tokens. */
+static int read_text(struct run *run, const struct gs_subject *model, const char *text, size_t n,
+                     struct gs_tokens *tokens, struct gs_err *err)
+{
+    run->ctx = run->options->ctx ? run->options->ctx : CTX_DEFAULT;
+    if (run->ctx < CTX_MIN)
+        return gs_fail(err, GS_E_ARG, "ctx must be at least %d, is %zu", CTX_MIN, run->ctx);
+    if (n && text[n - 1] == '\n')
+        n--;
+    return gs_tokenizer_encode(model->tokenizer, text, n, GS_TOKENIZE_BOS, tokens, err);
 }
 
 int gs_eval_perplexity(const struct gs_subject *model, const struct gs_subject *ref,
@@ -162,36 +243,57 @@ int gs_eval_perplexity(const struct gs_subject *model, const struct gs_subject *
                        struct gs_eval_result *out, struct gs_err *err)
 {
     static const struct gs_eval_options defaults;
-    struct gs_tokens tokens = {.data = NULL};
     struct run run = {.options = options ? options : &defaults};
-    int rc;
+    struct gs_tokens tokens = {.data = NULL};
+    int rc = ref ? gs_divergence_comparable(model, ref, err) : GS_OK;
 
     *out = empty_result();
-    run.ctx = run.options->ctx ? run.options->ctx : CTX_DEFAULT;
-    if (run.ctx < CTX_MIN)
-        return gs_fail(err, GS_E_ARG, "ctx must be at least %d, is %zu", CTX_MIN, run.ctx);
-    if (ref && (rc = gs_divergence_comparable(model, ref, err)) < 0)
-        return rc;
-    if (n && text[n - 1] == '\n')
-        n--;
-    rc = gs_tokenizer_encode(model->tokenizer, text, n, GS_TOKENIZE_BOS, &tokens, err);
-    if (rc < 0)
-        goto out;
-    if ((rc = prepare(&run, model, ref, tokens.count, err)) < 0)
-        goto out;
-    run.tokens = tokens.data;
-    if ((rc = report_progress(&run, 0, err)) < 0)
-        goto out;
-    for (size_t i = 0; i < run.n_chunks; i++)
-        if ((rc = run_chunk(&run, i, err)) < 0)
-            goto out;
-    report(&run, out);
-out:
-    gs_divergence_clear(&run.divergence);
-    gs_scorer_clear(&run.ref);
-    gs_scorer_clear(&run.model);
-    gs_team_destroy(&run.team);
-    gs_free(&run.chunk);
+    if (!rc && !(rc = read_text(&run, model, text, n, &tokens, err)))
+        rc = evaluate(&run, model, ref, &tokens, out, err);
     gs_tokens_clear(&tokens);
-    return rc < 0 ? rc : GS_OK;
+    return rc;
+}
+
+int gs_eval_reference(const struct gs_subject *ref, const char *text, size_t n,
+                      const struct gs_eval_options *options, struct gs_reference **out,
+                      struct gs_eval_result *result, struct gs_err *err)
+{
+    struct gs_reference *r = gs_alloc(1, sizeof *r);
+    struct gs_eval_options exact = options ? *options : (struct gs_eval_options){.ctx = 0};
+    struct run run = {.options = &exact, .record = r};
+    int rc = r ? GS_OK : gs_fail_nomem(err, "a reference");
+
+    *result = empty_result();
+    if (!rc) {
+        r->subject = *ref;
+        r->options = exact;
+        exact.exact = true; /* a yardstick */
+        rc = read_text(&run, ref, text, n, &r->tokens, err);
+    }
+    if (!rc)
+        rc = evaluate(&run, ref, NULL, &r->tokens, result, err);
+    if (rc)
+        gs_reference_destroy(&r);
+    *out = r;
+    return rc;
+}
+
+void gs_reference_destroy(struct gs_reference **rp)
+{
+    if (!*rp)
+        return;
+    gs_tokens_clear(&(*rp)->tokens);
+    gs_free(&(*rp)->hidden);
+    gs_free(rp);
+}
+
+int gs_eval_against(const struct gs_subject *model, const struct gs_reference *reference,
+                    struct gs_eval_result *out, struct gs_err *err)
+{
+    struct run run = {.options = &reference->options, .kept = reference,
+                      .ctx = reference->options.ctx ? reference->options.ctx : CTX_DEFAULT};
+    int rc = gs_divergence_comparable(model, &reference->subject, err);
+
+    *out = empty_result();
+    return rc ? rc : evaluate(&run, model, &reference->subject, &reference->tokens, out, err);
 }

@@ -20,6 +20,7 @@
 
 #include "core/alloc.h"
 #include "kernels/kernels.h"
+#include "model/layers.h"
 
 #define BLOCK 512
 #define ROWS_MAX 64
@@ -126,6 +127,18 @@ int gs_scorer_fail_finite(const struct gs_scorer *s, uint64_t position, struct g
                    s->subject->name, (unsigned long long)position);
 }
 
+/* Logits of `count` positions into s->logits: those after the first `done` of what is scored,
+ * which begins at position `first` of the batch. */
+static void make_logits(struct gs_scorer *s, size_t first, size_t done, size_t count)
+{
+    size_t C = gs_lm_config(s->subject->lm)->n_embd;
+
+    if (s->hidden)
+        gs_decoder_head(s->decoder, s->hidden + done * C, count, s->logits);
+    else
+        gs_decoder_logits(s->decoder, first + done, count, s->logits);
+}
+
 struct rows {
     const float *logits, *ref; /* ref may be NULL */
     size_t n_vocab;
@@ -162,9 +175,9 @@ int gs_scorer_run(struct gs_scorer *model, struct gs_scorer *ref, struct gs_team
                            "%zu", model->subject->name, (int)tokens[i], model->n_vocab);
     for (size_t done = 0; done < count; done += model->rows) {
         size_t n = GS_MIN(count - done, model->rows);
-        gs_decoder_logits(model->decoder, first + done, n, model->logits);
+        make_logits(model, first, done, n);
         if (ref)
-            gs_decoder_logits(ref->decoder, first + done, n, ref->logits);
+            make_logits(ref, first, done, n);
         rows.tokens = tokens + done;
         gs_team_run(team, n, 1, score_rows, &rows);
         for (size_t i = 0; i < n; i++) {

@@ -35,6 +35,8 @@ struct gs_scorer {
     struct gs_decoder *decoder;
     size_t n_vocab, rows;
     float *logits; /* (rows, n_vocab) */
+    const float *hidden; /* what the head reads at the positions that are scored next; NULL:
+                            the states of the decoder's last batch */
 };
 
 int gs_scorer_init(struct gs_scorer *s, const struct gs_subject *subject,

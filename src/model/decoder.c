@@ -300,9 +300,16 @@ void gs_decoder_head(struct gs_decoder *d, const float *y, size_t n, float *out)
 
     if (!n)
         return;
+    d->run.k = gs_kernels();
     gs_linear_forward(&d->run, &m->output, m->output_b, y, n, out);
     if (c->logit_softcap != 0)
         gs_softcap_forward(&d->run, c->logit_softcap, out, n * c->n_vocab);
+}
+
+const float *gs_decoder_hidden(const struct gs_decoder *d, size_t first)
+{
+    assert(first < d->last);
+    return d->act.norm + first * d->lm->config.n_embd;
 }
 
 void gs_decoder_logits(struct gs_decoder *d, size_t first, size_t count, float *out)

@@ -190,7 +190,9 @@ void gs_decoder_block(struct gs_decoder *d, uint32_t il, const struct gs_block_w
                       enum gs_block_part part, float *x, size_t n);
 /* y (n, C): what the output matrix reads. */
 void gs_decoder_final_norm(struct gs_decoder *d, const float *x, size_t n, float *y);
-/* out (n, V): the logits of y (n, C). */
+/* (C) of each token from `first` on of the last forward batch: what the output matrix reads. */
+const float *gs_decoder_hidden(const struct gs_decoder *d, size_t first);
+/* out (n, V): the logits of y (n, C); n at most the batch. */
 void gs_decoder_head(struct gs_decoder *d, const float *y, size_t n, float *out);
 
 void gs_block_forward(const struct gs_run *run, const struct gs_config *config, uint32_t il,

@@ -211,6 +211,35 @@ static void batches_and_threads_do_not_matter(void **state)
     }
 }
 
+/* One run of the reference serves for several models, to the same bits. */
+static void a_kept_reference_gives_the_same_figures(void **state)
+{
+    static const uint32_t batches[] = {1, 17, 512};
+    struct gs_eval_options options = {.ctx = 33, .chunks = 3, .threads = 2};
+    struct gs_eval_result want = measure(&model, &other, &options), have, own;
+    struct gs_reference *kept;
+
+    (void)state;
+    for (size_t i = 0; i < GS_COUNT(batches); i++) {
+        options.batch = batches[i];
+        assert_int_equal(gs_eval_reference(&other.subject, text, strlen(text), &options, &kept,
+                                           &own, NULL), GS_OK);
+        assert_true(own.ppl == want.ref_ppl && own.ppl_sigma == want.ref_ppl_sigma);
+        assert_false(own.has_ref);
+        assert_int_equal(gs_eval_against(&model.subject, kept, &have, NULL), GS_OK);
+        assert_true(have.ppl == want.ppl && have.has_ref);
+        assert_memory_equal(&have.ref_ppl, &want.ref_ppl,
+                            sizeof have - offsetof(struct gs_eval_result, ref_ppl));
+        assert_int_equal(gs_eval_against(&other.subject, kept, &have, NULL), GS_OK);
+        assert_true(have.kld_max == 0 && have.ppl == have.ref_ppl);
+        gs_reference_destroy(&kept);
+    }
+    options.ctx = 100000;
+    assert_int_equal(gs_eval_reference(&other.subject, text, strlen(text), &options, &kept, &own,
+                                       NULL), GS_E_ARG);
+    assert_null(kept);
+}
+
 static void chunks_limit_and_the_final_newline_drops(void **state)
 {
     struct gs_eval_options options = {.ctx = 32, .chunks = 2, .threads = 1};
@@ -488,6 +517,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(divergence_is_the_definition),
         cmocka_unit_test(a_model_does_not_diverge_from_itself),
         cmocka_unit_test(batches_and_threads_do_not_matter),
+        cmocka_unit_test(a_kept_reference_gives_the_same_figures),
         cmocka_unit_test(chunks_limit_and_the_final_newline_drops),
         cmocka_unit_test(chunks_begin_as_the_model_wants),
         cmocka_unit_test(chunks_allocate_nothing),
