@@ -10,7 +10,7 @@ static const struct command *const commands[] = {
     &command_inspect, &command_convert,  &command_quantize, &command_run,
     &command_chat,    &command_eval,     &command_tokenize, &command_bench,
     &command_train,   &command_imatrix,  &command_delta,    &command_recipes,
-    &command_pack,    &command_unpack,
+    &command_pack,    &command_unpack,   &command_compare,
 };
 
 static void print_help(void)

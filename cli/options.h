@@ -71,6 +71,8 @@ struct settings {
     bool apply, per_row, all;
     uint32_t planes, rank;
     const char *factors, *delta;
+    /* compare */
+    const char *recipes, *bpw_list, *report, *keep_files;
     /* tokenize */
     const char *text, *file, *split;
     bool ids, bos, special;

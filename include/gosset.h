@@ -482,6 +482,73 @@ GS_API int gs_quantize(const char *src, const char *dst,
                        const struct gs_quantize_options *options,
                        struct gs_quantize_result *out, struct gs_err *err);
 
+/* ---- comparing ----------------------------------------------------------------------------- */
+
+/* One recipe at one budget. */
+struct gs_compare_row {
+    const char *recipe;       /* as it was asked for */
+    const char *paper;        /* whose method it is; "" = nothing to cite */
+    const char *failure;      /* why there are no figures; NULL = all below are set */
+    double budget;            /* bits a weight that were asked for; 0 = the recipe's own */
+    double bpw;               /* bits a weight of all tensors … */
+    double file_bpw;          /* … of the whole file, its vocabulary included … */
+    double matrix_bpw;        /* … of the matrices that were rounded, scales and tables included */
+    uint64_t file_bytes;
+    struct gs_eval_result eval; /* against the source */
+    double layer_error;       /* Σ |(W − Ŵ)x|² / Σ |Wx|² over the blocks' matrices, the same x
+                                 for all recipes */
+    uint32_t passes;          /* of the calibration set through the model, forward */
+    double seconds, cpu_seconds; /* to quantize: all that is not measuring */
+    struct gs_quantize_seconds steps;
+};
+
+/* Told of each row when it is there; non-zero stops. */
+typedef int (*gs_compare_fn)(void *ctx, const struct gs_compare_row *row);
+
+struct gs_compare_options {
+    const char *const *recipes; /* as options->recipe of gs_quantize, or "stock:Q4_K_M": a type of
+                                   gs_type_name */
+    size_t n_recipes;           /* 0 = every recipe that has a name */
+    const double *bpw;          /* budgets, bits a weight of all tensors, at most; stock types
+                                   have none */
+    size_t n_bpw;               /* 0 = as the recipes say, 4 where they leave it open */
+    const char *text;           /* what the results are measured on */
+    const char *const *calib;   /* texts or JSONL files, none of which may be `text`; none: the
+                                   end of `text`, which is then not measured on */
+    size_t n_calib;
+    uint64_t tokens;            /* of calibration, for every recipe; 0 = 32768 */
+    uint32_t ctx, chunks;       /* of measuring, as in gs_eval_options */
+    const char *report;         /* the page; JSON goes beside it, with .json for .html */
+    const char *keep;           /* a folder for the quantized files; NULL = they are removed */
+    const char *command;        /* the command line, to be told on the page; or NULL */
+    bool overwrite;             /* replace the report and files in `keep` */
+    bool allow_requantize;      /* accept a source that is quantized already */
+    int threads;
+    gs_compare_fn row;          /* or NULL */
+    void *row_ctx;
+    gs_progress_fn progress;
+    void *progress_ctx;
+};
+
+/* The results of a comparison. */
+struct gs_comparison;
+
+/* Quantizes `src` by each recipe at each budget and measures the results on equal footing: one
+ * calibration text and number of tokens, one text to measure on, apart from that, one run of the
+ * source for all. A recipe that fails is a row with its reason. The report is written after every
+ * row, so that what was found so far survives; it also is when a callback stops the work
+ * (GS_E_STOPPED). docs/recipes.md says what the figures mean. */
+GS_API int gs_compare(const char *src, const struct gs_compare_options *options,
+                      struct gs_comparison **out, struct gs_err *err);
+GS_API size_t gs_comparison_rows(const struct gs_comparison *comparison);
+/* Row `index`, borrowed; NULL past the last. */
+GS_API const struct gs_compare_row *gs_comparison_row(const struct gs_comparison *comparison,
+                                                      size_t index);
+/* All that the page shows, as JSON; *text is to be freed with gs_text_free. */
+GS_API int gs_comparison_json(const struct gs_comparison *comparison, char **text,
+                              struct gs_err *err);
+GS_API void gs_comparison_destroy(struct gs_comparison **comparison);
+
 /* ---- training ------------------------------------------------------------------------------ */
 
 struct gs_train_options {

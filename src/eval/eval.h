@@ -6,6 +6,7 @@
 
 #include "gosset.h"
 
+#include "model/layers.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
 
@@ -26,12 +27,15 @@ int gs_eval_perplexity(const struct gs_subject *model, const struct gs_subject *
  * are made again, to the same bits. Logits themselves would be some hundred times larger. */
 struct gs_reference;
 
-/* Runs `ref` over the text, which is not needed after that; options hold for all that is compared. *out
+/* Runs `ref` over the text, which is not needed after that; `tap` (or NULL) is shown the inputs
+ * of its matrices, the head's not among them. Options hold for all that is compared. *out
  * (may not be NULL) borrows ref and is destroyed by the caller; `result` is the reference's own
  * perplexity. */
 int gs_eval_reference(const struct gs_subject *ref, const char *text, size_t n,
-                      const struct gs_eval_options *options, struct gs_reference **out,
-                      struct gs_eval_result *result, struct gs_err *err) GS_MUST_USE;
+                      const struct gs_eval_options *options, gs_tap_fn tap, void *tap_ctx,
+                      struct gs_reference **out, struct gs_eval_result *result, struct gs_err *err) GS_MUST_USE;
+/* (*n, C): what its head reads at the scored positions. */
+const float *gs_reference_hidden(const struct gs_reference *reference, size_t *n);
 void gs_reference_destroy(struct gs_reference **reference);
 
 /* As gs_eval_perplexity with that reference, that text and those options: the same figures. */

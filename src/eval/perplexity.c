@@ -32,7 +32,6 @@
 #include "eval/divergence.h"
 #include "eval/score.h"
 #include "eval/stats.h"
-#include "model/layers.h"
 
 #define CTX_DEFAULT 512
 #define CTX_MIN 8
@@ -41,7 +40,8 @@ struct gs_reference {
     struct gs_subject subject;
     struct gs_eval_options options;
     struct gs_tokens tokens; /* of the whole text */
-    float *hidden; /* (n_chunks, scored, C): what the head reads at the scored positions */
+    size_t n_hidden;
+    float *hidden; /* (n_hidden = n_chunks · scored, C): what the head reads at the scored positions */
 };
 
 struct run {
@@ -49,6 +49,8 @@ struct run {
     struct gs_team *team;
     struct gs_scorer model, ref;
     bool has_ref;
+    gs_tap_fn tap;                   /* of the model's passes; or NULL */
+    void *tap_ctx;
     struct gs_reference *record;     /* to be filled; or NULL */
     const struct gs_reference *kept; /* instead of running the reference; or NULL */
     const int32_t *tokens;  /* of the whole text */
@@ -119,8 +121,10 @@ static int run_chunk(struct run *run, size_t index, struct gs_err *err)
 
     for (size_t pos = 0; pos < run->ctx - 1; pos += n) {
         n = GS_MIN(run->batch, run->ctx - 1 - pos);
+        gs_decoder_tap(run->model.decoder, run->tap, run->tap_ctx);
         if ((rc = gs_decoder_forward(run->model.decoder, run->chunk + pos, n, err)) < 0)
             return rc;
+        gs_decoder_tap(run->model.decoder, NULL, NULL);
         if (run->has_ref && !run->kept &&
             (rc = gs_decoder_forward(run->ref.decoder, run->chunk + pos, n, err)) < 0)
             return rc;
@@ -199,7 +203,8 @@ static int make_room(struct run *run, struct gs_err *err)
     struct gs_reference *r = run->record;
     size_t C = gs_lm_config(r->subject.lm)->n_embd;
 
-    r->hidden = gs_alloc(run->n_chunks * scored_tokens(run->ctx), C * sizeof *r->hidden);
+    r->n_hidden = run->n_chunks * scored_tokens(run->ctx);
+    r->hidden = gs_alloc(r->n_hidden, C * sizeof *r->hidden);
     return r->hidden ? GS_OK : gs_fail_nomem(err, "a reference's states");
 }
 
@@ -255,12 +260,12 @@ int gs_eval_perplexity(const struct gs_subject *model, const struct gs_subject *
 }
 
 int gs_eval_reference(const struct gs_subject *ref, const char *text, size_t n,
-                      const struct gs_eval_options *options, struct gs_reference **out,
-                      struct gs_eval_result *result, struct gs_err *err)
+                      const struct gs_eval_options *options, gs_tap_fn tap, void *tap_ctx,
+                      struct gs_reference **out, struct gs_eval_result *result, struct gs_err *err)
 {
     struct gs_reference *r = gs_alloc(1, sizeof *r);
     struct gs_eval_options exact = options ? *options : (struct gs_eval_options){.ctx = 0};
-    struct run run = {.options = &exact, .record = r};
+    struct run run = {.options = &exact, .record = r, .tap = tap, .tap_ctx = tap_ctx};
     int rc = r ? GS_OK : gs_fail_nomem(err, "a reference");
 
     *result = empty_result();
@@ -276,6 +281,12 @@ int gs_eval_reference(const struct gs_subject *ref, const char *text, size_t n,
         gs_reference_destroy(&r);
     *out = r;
     return rc;
+}
+
+const float *gs_reference_hidden(const struct gs_reference *reference, size_t *n)
+{
+    *n = reference->n_hidden;
+    return reference->hidden;
 }
 
 void gs_reference_destroy(struct gs_reference **rp)

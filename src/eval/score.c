@@ -20,7 +20,6 @@
 
 #include "core/alloc.h"
 #include "kernels/kernels.h"
-#include "model/layers.h"
 
 #define BLOCK 512
 #define ROWS_MAX 64

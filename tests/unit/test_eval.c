@@ -211,6 +211,16 @@ static void batches_and_threads_do_not_matter(void **state)
     }
 }
 
+static void count_tokens(void *ctx, const struct gs_matrix *w, const float *x, size_t T)
+{
+    const struct gs_lm *lm = other.lm;
+
+    assert_non_null(x);
+    for (uint32_t il = 0; il < lm->config.n_layer; il++)
+        if (w == &lm->blocks[il].attn_q)
+            *(int *)ctx += (int)T;
+}
+
 /* One run of the reference serves for several models, to the same bits. */
 static void a_kept_reference_gives_the_same_figures(void **state)
 {
@@ -221,9 +231,12 @@ static void a_kept_reference_gives_the_same_figures(void **state)
 
     (void)state;
     for (size_t i = 0; i < GS_COUNT(batches); i++) {
+        int seen = 0;
         options.batch = batches[i];
-        assert_int_equal(gs_eval_reference(&other.subject, text, strlen(text), &options, &kept,
-                                           &own, NULL), GS_OK);
+        assert_int_equal(gs_eval_reference(&other.subject, text, strlen(text), &options,
+                                           count_tokens, &seen, &kept, &own, NULL), GS_OK);
+        /* Each block's query matrix sees all tokens but the last of each chunk. */
+        assert_int_equal(seen, 3 * 32 * (int)gs_lm_config(other.lm)->n_layer);
         assert_true(own.ppl == want.ref_ppl && own.ppl_sigma == want.ref_ppl_sigma);
         assert_false(own.has_ref);
         assert_int_equal(gs_eval_against(&model.subject, kept, &have, NULL), GS_OK);
@@ -235,8 +248,8 @@ static void a_kept_reference_gives_the_same_figures(void **state)
         gs_reference_destroy(&kept);
     }
     options.ctx = 100000;
-    assert_int_equal(gs_eval_reference(&other.subject, text, strlen(text), &options, &kept, &own,
-                                       NULL), GS_E_ARG);
+    assert_int_equal(gs_eval_reference(&other.subject, text, strlen(text), &options, NULL, NULL,
+                                       &kept, &own, NULL), GS_E_ARG);
     assert_null(kept);
 }
 
