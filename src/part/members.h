@@ -145,6 +145,8 @@ struct gs_part_rounder {
     bool uses_h;    /* all of H */
     bool feeds;     /* the factor of H; in an order, with dynamic groups */
     bool descends;  /* H itself in f32 */
+    bool learns;    /* by steps of descent, `sweeps` of them; no polish after it */
+    bool single;    /* codes of one weight */
     bool alternates; /* fits groups itself after a first fit; they lie within a row */
     unsigned sweeps; /* where the spec says 0 */
     /* Bytes of scratch for so many rows (work->chunk), a multiple of 64. */
@@ -162,6 +164,9 @@ extern const struct gs_part_rounder gs_part_rounder_ldlq;
 extern const struct gs_part_rounder gs_part_rounder_greedy;
 extern const struct gs_part_rounder gs_part_rounder_coordinate;
 extern const struct gs_part_rounder gs_part_rounder_decoupleq;
+extern const struct gs_part_rounder gs_part_rounder_adaround;
+extern const struct gs_part_rounder gs_part_rounder_discquant;
+extern const struct gs_part_rounder gs_part_rounder_flexround;
 
 /* Sweeps of coordinate descent over rows whose codes and y are set, or from_weights: Ŵ = W at
  * first. Not for an input of which only the diagonal is known. */

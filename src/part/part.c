@@ -2,6 +2,7 @@
  * The lists of granularities, importances and rounders; what a spec may say. */
 #include "part/part.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 #include "core/name.h"
@@ -11,6 +12,8 @@
 #define OUTLIERS 0.01
 
 /* ---- granularities ------------------------------------------------------------------------ */
+
+#define SWEEPS_MAX 64u /* of descent; more change nothing */
 
 static void shape_tensor(size_t rows, size_t cols, size_t size GS_UNUSED, size_t *group_rows,
                          size_t *group_cols)
@@ -71,6 +74,9 @@ static const struct gs_part_rounder *const rounders[] = {
     &gs_part_rounder_greedy,
     &gs_part_rounder_coordinate,
     &gs_part_rounder_decoupleq,
+    &gs_part_rounder_adaround,
+    &gs_part_rounder_discquant,
+    &gs_part_rounder_flexround,
 };
 
 const struct gs_part_rounder *gs_part_rounder_at(size_t index)
@@ -168,6 +174,12 @@ static int check_rounder(const struct gs_part_spec *s, const struct gs_codebook 
 
     if (!rounder)
         return gs_fail(err, GS_E_ARG, "rounder = %s does not go with a codebook", s->rounder);
+    if (rounder->single && codebook->dim != 1)
+        return gs_fail(err, GS_E_ARG, "rounder = %s takes codes of one weight, codebook %s has %u",
+                       s->rounder, codebook->kind->name, codebook->dim);
+    if (!rounder->learns && s->sweeps > SWEEPS_MAX)
+        return gs_fail(err, GS_E_ARG, "sweeps = %" PRIu64 ": rounder %s takes at most %u",
+                       s->sweeps, s->rounder, SWEEPS_MAX);
     if (rounder->feeds && GS_LDL_BLOCK % codebook->dim)
         return gs_fail(err, GS_E_ARG, "rounder = %s: codes of %u weights do not divide %d",
                        s->rounder, codebook->dim, (int)GS_LDL_BLOCK);

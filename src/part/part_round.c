@@ -350,7 +350,7 @@ static void rounding_init(struct rounding *r, const struct gs_part_job *job,
                            .rounder = rounder, .team = job->team, .job = job};
     r->work.sweeps = job->spec->sweeps ? job->spec->sweeps : rounder->sweeps;
     r->polishes = r->work.sweeps && job->input->h32 && !rounder->alternates &&
-                  rounder != &gs_part_rounder_coordinate;
+                  !rounder->learns && rounder != &gs_part_rounder_coordinate;
     r->work.dynamic = rounder->feeds && !rounder->alternates && !job->spec->static_groups &&
                       form->group_cols < form->cols;
 }

@@ -108,7 +108,7 @@ static const struct field {
     {"rounder", NAME, ALL, AT(rounder), rounder_name, 0, 0},
     {"act_order", BOOL, PART, AT(part.act_order), NULL, 0, 0},
     {"static_groups", BOOL, PART, AT(part.static_groups), NULL, 0, 0},
-    {"sweeps", UINT, PART, AT(part.sweeps), NULL, 0, 64},
+    {"sweeps", UINT, PART, AT(part.sweeps), NULL, 0, 10000},
     {"sparse_by", NAME, PART, AT(part.sparse_by), sparse_name, 0, 0},
     {"sparse", FLOAT, PART, AT(part.sparse), NULL, 0, 0.5},
     {"sparse_range", FLOAT, PART, AT(part.sparse_range), NULL, -1, 100},

@@ -271,6 +271,34 @@ static void test_adaptive_axis(void **state)
     free_rounded(&better);
 }
 
+/* Learned rounding ends far below nearest rounding; descent over all points gets further. */
+static void test_learning_pays(void **state)
+{
+    static const char *const names[] = {"adaround", "discquant", "flexround"};
+    struct rounded near, descent, learned;
+
+    (void)state;
+    for (unsigned bits = 2; bits <= 4; bits += 2) {
+        char text[32];
+        snprintf(text, sizeof text, "uniform:bits=%u", bits);
+        struct gs_part_spec spec = make_spec(text, "row", 0, "nearest");
+        round_with(&spec, NULL, &near);
+        strcpy(spec.rounder, "coordinate");
+        round_with(&spec, NULL, &descent);
+        for (size_t k = 0; k < GS_COUNT(names); k++) {
+            strcpy(spec.rounder, names[k]);
+            round_with(&spec, NULL, &learned);
+            if (!(learned.result.loss < 0.7 * near.result.loss &&
+                  learned.result.loss < 3 * descent.result.loss))
+                fail_msg("%u bits: nearest %g, coordinate %g, %s %g", bits, near.result.loss,
+                         descent.result.loss, names[k], learned.result.loss);
+            free_rounded(&learned);
+        }
+        free_rounded(&near);
+        free_rounded(&descent);
+    }
+}
+
 /* Rows are independent: the same bytes for any number of threads. */
 static void test_threads_do_not_matter(void **state)
 {
@@ -337,7 +365,7 @@ int main(void)
         cmocka_unit_test(test_feedback_never_loses), cmocka_unit_test(test_polish_never_loses),
         cmocka_unit_test(test_threads_do_not_matter), cmocka_unit_test(test_extras),
         cmocka_unit_test(test_two_levels), cmocka_unit_test(test_adaptive_axis),
-        cmocka_unit_test(test_hostile_blobs),
+        cmocka_unit_test(test_hostile_blobs), cmocka_unit_test(test_learning_pays),
     };
 
     return cmocka_run_group_tests(tests, setup, NULL);
