@@ -20,7 +20,7 @@ static const char text[] = "Once upon a time there was a small model. It had few
                            "knew what to do with them, and so it went on: one, two, three.";
 
 struct place {
-    char folder[64], model[96], copy[96];
+    char folder[64], model[96], copy[96], tuned[96], delta[96];
 };
 
 /* One part of the interface. `open` of it what the part needs is opened before the failing
@@ -107,10 +107,43 @@ static int run_convert(const struct place *place, struct gs_model *unused, struc
     return gs_convert(place->model, place->copy, &options, NULL, err);
 }
 
+static int run_delta(const struct place *place, struct gs_model *unused, struct gs_err *err)
+{
+    const struct gs_delta_options options = {.overwrite = true, .threads = 2};
+
+    (void)unused;
+    return gs_delta(place->model, place->tuned, place->delta, &options, NULL, err);
+}
+
+/* After run_delta. */
+static int run_open_delta(const struct place *place, struct gs_model *unused, struct gs_err *err)
+{
+    struct gs_model *model = NULL;
+
+    (void)unused;
+    int rc = gs_model_open_delta(place->model, place->delta, &model, err);
+    if (!rc)
+        rc = gs_model_runnable(model, err);
+    gs_model_close(&model);
+    return rc;
+}
+
+static int run_pack(const struct place *place, struct gs_model *unused, struct gs_err *err)
+{
+    const struct gs_pack_options options = {.overwrite = true, .threads = 2};
+
+    (void)unused;
+    remove(place->copy);
+    int rc = gs_pack(place->model, place->copy, &options, NULL, err);
+    return rc ? rc : gs_unpack(place->copy, place->tuned, &options, NULL, err);
+}
+
 static const struct part parts[] = {
     {"open", false, run_open},        {"tokenize", true, run_tokenize},
     {"chat", true, run_chat},         {"generate", true, run_generate},
     {"eval", true, run_eval},         {"convert", false, run_convert},
+    {"delta", false, run_delta},      {"open a delta", false, run_open_delta},
+    {"pack", false, run_pack},
 };
 
 /* One run of a part in which the n-th allocation fails (0: none does). */
@@ -167,9 +200,16 @@ static bool make_model(const char *self, struct place *place)
         return false;
     snprintf(place->model, sizeof place->model, "%s/model.gguf", place->folder);
     snprintf(place->copy, sizeof place->copy, "%s/copy.gguf", place->folder);
-    snprintf(command, sizeof command, "'%.*s/make_tiny' llama '%s'",
-             slash ? (int)(slash - self) : 1, slash ? self : ".", place->model);
-    return system(command) == 0;
+    snprintf(place->tuned, sizeof place->tuned, "%s/tuned.gguf", place->folder);
+    snprintf(place->delta, sizeof place->delta, "%s/delta.gguf", place->folder);
+    for (int seed = 1; seed <= 2; seed++) {
+        snprintf(command, sizeof command, "'%.*s/make_tiny' llama '%s' %d",
+                 slash ? (int)(slash - self) : 1, slash ? self : ".",
+                 seed == 1 ? place->model : place->tuned, seed);
+        if (system(command))
+            return false;
+    }
+    return true;
 }
 
 int main(int argc, char **argv)
@@ -186,6 +226,8 @@ int main(int argc, char **argv)
         failed += !check_part(&parts[i], &place);
     unlink(place.model);
     unlink(place.copy);
+    unlink(place.tuned);
+    unlink(place.delta);
     rmdir(place.folder);
     printf("%d passed, %d failed\n", (int)(sizeof parts / sizeof *parts) - failed, failed);
     return failed > 0;
