@@ -95,7 +95,7 @@ static void fill_bins(struct problem *p, const float *x, const float *h, size_t 
     double most = 0;
 
     for (size_t i = 0; i < n; i++)
-        most = fmax(most, fabs(x[i]));
+        most = GS_MAX(fabs(x[i]), most); /* gcc 12 fails on fmax here, for AArch64 */
     start(p, bins);
     for (size_t i = 0; i < n; i++) {
         double root = most > 0 ? copysign(sqrt(fabs(x[i]) / most), x[i]) : 0;
