@@ -7,6 +7,7 @@
 
 /* Each returns an exit code, after a message if not EXIT_OK. */
 int bench_grids(const struct settings *settings);
+int bench_codebooks(const struct settings *settings);
 int bench_stream(const struct settings *settings);
 int bench_kernels(const struct settings *settings);
 int bench_model(const struct settings *settings);

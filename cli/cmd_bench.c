@@ -7,13 +7,14 @@
 
 static const struct {
     const char *name;
-    int n_arguments;
+    int n_arguments, n_optional;
     int (*run)(const struct settings *s);
 } subjects[] = {
-    {"grid", 1, bench_grids},
-    {"stream", 1, bench_stream},
-    {"kernels", 1, bench_kernels},
-    {"model", 2, bench_model},
+    {"grid", 1, 0, bench_grids},
+    {"codebook", 1, 1, bench_codebooks},
+    {"stream", 1, 0, bench_stream},
+    {"kernels", 1, 0, bench_kernels},
+    {"model", 2, 0, bench_model},
 };
 
 static int run(const struct settings *s)
@@ -23,11 +24,11 @@ static int run(const struct settings *s)
             continue;
         if (s->n_arguments < subjects[i].n_arguments)
             return usage_error("bench", "missing argument: MODEL");
-        if (s->n_arguments > subjects[i].n_arguments)
+        if (s->n_arguments > subjects[i].n_arguments + subjects[i].n_optional)
             return usage_error("bench", "unexpected argument '%s'", s->argument[1]);
         return subjects[i].run(s);
     }
-    return usage_error("bench", "what to measure: grid, stream, kernels or model, not '%s'",
+    return usage_error("bench", "what to measure: grid, codebook, stream, kernels or model, not '%s'",
                        s->argument[0]);
 }
 
@@ -36,7 +37,7 @@ static const struct option grid_options[] = {
      offsetof(struct settings, window), 0, 64},
     {0, "bpw", "B", "only this rate, in bits a weight; 0 = 1, 2, 3 and 4", &kind_float,
      offsetof(struct settings, bpw), 0, 16},
-    {0, "limit", "N", "weights a measurement, in multiples of 65536; 0 = 2^20", &kind_u64,
+    {0, "limit", "N", "weights a measurement, in multiples of 65536; 0 = 2^20 (codebooks 2^18)", &kind_u64,
      offsetof(struct settings, limit), 0, 0},
     {0, "seed", "N", "seed of the weights", &kind_u64, offsetof(struct settings, sampling.seed),
      0, 0},
@@ -67,16 +68,18 @@ static const struct option_group group_model = {"model", model_options, COUNT(mo
 const struct command command_bench = {
     .name = "bench",
     .summary = "errors and speeds of single parts",
-    .arguments = "grid|stream|kernels|model [MODEL]",
+    .arguments = "grid|codebook|stream|kernels|model [CODEBOOK|MODEL]",
     .details = "grid: mean squared error of rounding weights drawn from a unit Gaussian, beside\n"
                "the bound 4^-bpw below which no code can go, and the speed of the search in\n"
-               "weights a second of one processor. stream: bytes a second read from memory.\n"
+               "weights a second of one processor. codebook: the same error of a codebook, or of\n"
+               "every kind, with one scale, one for 128 and one for 32 weights. stream: bytes a second read from memory.\n"
                "kernels: 10^9 weights a second that one thread multiplies from its cache, and\n"
                "10^9 bytes a second that all threads use up from memory, for each format.\n"
                "model: tokens a second of a prompt and of generation, and the share of the\n"
                "memory's speed that reading the weights once a token is.\n",
     .examples = "  gosset bench grid\n"
                 "  gosset bench grid --window 8 --bpw 2.125 --json\n"
+                "  gosset bench codebook float:bits=4,exponent=2\n"
                 "  gosset bench kernels --format trellis8\n"
                 "  gosset bench model model.gguf --threads 2\n",
     .n_arguments = 1,

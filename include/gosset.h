@@ -271,6 +271,25 @@ struct gs_grid_result {
 GS_API int gs_grid_measure(const char *grid, double bpw, const struct gs_grid_options *options,
                            struct gs_grid_result *out, struct gs_err *err);
 
+/* Kinds of codebooks: points under scales of groups (docs/grids.md); NULL at the end. */
+GS_API const char *gs_codebook_name(size_t index);
+
+struct gs_codebook_result {
+    uint64_t group;   /* weights of a group: what was asked for, in whole codes */
+    uint64_t weights;
+    double bpw;       /* bits a weight of codes and groups */
+    uint64_t shared_bits; /* of tables that a whole matrix shares, not in bpw */
+    double mse, bound;
+    double theory;    /* mse with the best single scale in closed form; 0 = not known */
+    double cpu_seconds; /* of learning, fitting and rounding */
+};
+
+/* The same for a codebook, as in "uniform:bits=3", with groups of so many weights (0: 65536)
+ * and scales stored as `scale`: f32, f16, bf16, e8m0 or e4m3. options->weights 0: 2^18. */
+GS_API int gs_codebook_measure(const char *codebook, uint64_t group, const char *scale,
+                               const struct gs_grid_options *options,
+                               struct gs_codebook_result *out, struct gs_err *err);
+
 /* ---- speed --------------------------------------------------------------------------------- */
 
 struct gs_bench_options {

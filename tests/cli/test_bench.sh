@@ -37,3 +37,10 @@ json predicted_per_second | awk '{ exit !($1 > 0) }' || fail "no speed"
 expect 2 "$GOSSET" bench model
 expect 2 "$GOSSET" bench stream tiny.gguf
 refused 1 'nothing.gguf' "$GOSSET" bench model nothing.gguf
+
+# Codebooks: bits as counted, errors as in docs/grids.md.
+expect 0 "$GOSSET" bench codebook lloyd:points=4 --limit 65536 --json
+is "$(json codebooks.0.groups.1.bpw)" 2.125
+json codebooks.0.groups.0.mse | awk '{ exit !($1 > 0.114 && $1 < 0.121) }' || fail "codebook mse"
+expect 2 "$GOSSET" bench codebook uniform lloyd
+refused 1 "nearest name is 'uniform'" "$GOSSET" bench codebook unifrm
