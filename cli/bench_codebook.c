@@ -33,7 +33,7 @@ static void print_head(void)
     printf("\n");
 }
 
-static int bench_codebook(const struct settings *s, const char *name, json_t *list)
+static int bench_codebook(const struct settings *s, const char *name, bool first, json_t *list)
 {
     struct gs_grid_options options = {.seed = s->sampling.seed, .threads = s->threads,
                                       .weights = s->limit, .progress = progress};
@@ -57,6 +57,8 @@ static int bench_codebook(const struct settings *s, const char *name, json_t *li
         json_add(list, row);
         return EXIT_OK;
     }
+    if (first)
+        print_head();
     printf("%-28s %9.6f", name, result[0].theory);
     for (size_t i = 0; i < COUNT(groups); i++)
         printf("  %7.4f %13.6f", result[i].bpw, result[i].mse);
@@ -70,13 +72,11 @@ int bench_codebooks(const struct settings *s)
     int code = EXIT_OK;
     const char *name;
 
-    if (!s->json)
-        print_head();
     if (s->n_arguments > 1)
-        code = bench_codebook(s, s->argument[1], list);
+        code = bench_codebook(s, s->argument[1], true, list);
     else
         for (size_t i = 0; !code && (name = gs_codebook_name(i)); i++)
-            code = bench_codebook(s, name, list);
+            code = bench_codebook(s, name, i == 0, list);
     if (!s->json || code) {
         json_decref(list);
         return code;
