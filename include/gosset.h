@@ -482,7 +482,7 @@ struct gs_recipe_info {
     char paper[160];  /* whose method it is, and what it promises; "" = nothing to cite */
     char claim[160];
     char parts[256];  /* "uniform:bits=4, scale group 128, rounder gptq" */
-    const char *needs; /* "nothing", "calibration" */
+    const char *needs; /* "nothing", "calibration", "gradients" */
     double bits;      /* a weight of a 4096 × 4096 matrix, everything counted; 0 = any within */
     double bits_least, bits_most; /* what a budget may ask for; equal = only `bits` */
 };

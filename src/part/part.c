@@ -151,6 +151,12 @@ bool gs_part_needs_h(const struct gs_part_spec *spec)
            strcmp(spec->sparse_by, "none");
 }
 
+bool gs_part_needs_fisher(const struct gs_part_spec *spec)
+{
+    return !strcmp(spec->importance, "fisher") || !strcmp(spec->sparse_by, "fisher") ||
+           !strcmp(spec->sparse_by, "cherry");
+}
+
 static int check_scales(const struct gs_part_spec *s, struct gs_err *err)
 {
     const struct gs_part_scale *scale = gs_part_scale_find(s->scale);
@@ -196,9 +202,6 @@ static int check_rounder(const struct gs_part_spec *s, const struct gs_codebook 
                                                   strcmp(s->scale, "group"))))
         return gs_fail(err, GS_E_ARG, "rounder = %s fits scales row by row: scale = row or group, "
                        "of one level", s->rounder);
-    if (!strcmp(s->importance, "fisher"))
-        return gs_fail(err, GS_E_UNSUPPORTED, "importance = fisher needs gradients, which "
-                       "quantize does not gather: take hessian");
     return GS_OK;
 }
 

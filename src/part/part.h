@@ -67,6 +67,9 @@ int gs_part_check(const struct gs_part_spec *spec, struct gs_err *err) GS_MUST_U
 /* Does the spec ask for more than W: second moments H, or at least their diagonal? */
 bool gs_part_needs_h(const struct gs_part_spec *spec);
 
+/* Does it ask for squared gradients of single weights? */
+bool gs_part_needs_fisher(const struct gs_part_spec *spec);
+
 /* Names of what the text fields may say; NULL past the end. */
 const char *gs_part_scale_name(size_t index);
 const char *gs_part_rounder_name(size_t index);

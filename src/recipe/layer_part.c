@@ -47,7 +47,8 @@ static int round_item(struct gs_work *work, size_t index, void *ctx, struct gs_e
                               .in = shared->transform, .factor = item->rescaled,
                               .seed = work->recipe.seed, .stream_in = item->in_stream,
                               .stream_out = item->out_stream, .rows = item->rows,
-                              .cols = item->cols, .team = work->team};
+                              .cols = item->cols, .team = work->team,
+                              .fisher = gs_fisher_of(work->fisher, item->source->name)};
     struct gs_transform *out = NULL;
     struct gs_part_result result;
     uint8_t *blob = NULL;

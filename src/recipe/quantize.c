@@ -135,6 +135,7 @@ static int open_source(struct gs_work *work, const char *src, const char *dst,
     work->rounder = gs_rounder_find(work->recipe.rounder);
     work->uses_h = o->type && work->rounder ? work->rounder->uses_h
                                             : gs_recipe_needs_h(&work->recipe);
+    work->uses_fisher = !o->type && gs_recipe_needs_fisher(&work->recipe);
     if ((rc = check_options(o, &work->recipe, dst, err)) || (rc = gs_store_open(src, &work->store, err)) ||
         (rc = gs_convert_check_output(work->store, dst, o->overwrite, err)) ||
         (rc = gs_team_create(o->threads, &work->team, err)) || (rc = hash_source(work, err)))
@@ -168,7 +169,7 @@ static int calibrate(struct gs_work *work, struct gs_err *err)
                                            .progress_ctx = o->progress_ctx};
     int rc;
 
-    if (!work->uses_h && o->no_eval && !o->tune)
+    if (!work->uses_h && !work->uses_fisher && o->no_eval && !o->tune)
         return GS_OK;
     rc = gs_tokenizer_create(gs_store_meta(work->store), gs_store_path(work->store),
                              &work->tokenizer, err);
@@ -358,7 +359,8 @@ static int report(struct gs_work *work, struct gs_quantize_result *out, uint64_t
 static uint64_t work_key(const struct gs_work *work)
 {
     char *recipe = gs_recipe_text(&work->recipe);
-    uint64_t facts[] = {work->source_hash, work->uses_h ? work->calib.hash : 0,
+    uint64_t facts[] = {work->source_hash, work->uses_h || work->uses_fisher
+                         ? work->calib.hash : 0,
                         work->imatrix.hash, work->reuse_hash,
                         work->fold ? work->fold->hash : 0};
     uint64_t key = gs_fingerprint(GS_NATIVE_VERSION, facts, sizeof facts);
@@ -411,6 +413,10 @@ static int round_all(struct gs_work *work, const char *dst, struct gs_err *err)
     const struct gs_plan *plan = &work->plan;
     size_t reused = 0;
     int rc = work->uses_h ? embed(work, dst, err) : GS_OK;
+
+    if (!rc && work->uses_fisher)
+        rc = gs_fisher_create(work->lm, &work->calib, work->team, work->options->progress,
+                              work->options->progress_ctx, &work->fisher, err);
 
     if (!rc && work->options->reuse) {
         rc = gs_reuse(work, work->options->reuse, &reused, err);
@@ -501,6 +507,7 @@ static void work_clear(struct gs_work *work, bool done)
     gs_journal_close(&work->journal, done);
     gs_states_clear(&work->states);
     gs_free(&work->x);
+    gs_fisher_destroy(&work->fisher);
     gs_decoder_destroy(&work->decoder);
     gs_calib_clear(&work->calib);
     gs_imatrix_clear(&work->imatrix);

@@ -368,6 +368,11 @@ bool gs_recipe_needs_h(const struct gs_recipe *recipe)
     return gs_recipe_has_codebook(recipe) ? gs_part_needs_h(&spec) : rounder->uses_h;
 }
 
+bool gs_recipe_needs_fisher(const struct gs_recipe *recipe)
+{
+    return gs_recipe_has_codebook(recipe) && gs_part_needs_fisher(&recipe->part);
+}
+
 int gs_recipe_check(const struct gs_recipe *r, struct gs_err *err)
 {
     const struct gs_part_spec spec = gs_recipe_part(r);
@@ -375,6 +380,10 @@ int gs_recipe_check(const struct gs_recipe *r, struct gs_err *err)
     if (r->rescale && !gs_transform_find(r->transform_in)->apply_f32)
         return gs_fail(err, GS_E_ARG, "recipe: rescale = yes is folded into transform_in, "
                        "which is %s", r->transform_in);
+    if (gs_recipe_needs_fisher(r) && (strcmp(r->transform_in, "none") ||
+                                      strcmp(r->transform_out, "none")))
+        return gs_fail(err, GS_E_ARG, "recipe: gradients are those of the weights as they are: "
+                       "transform_in = none, transform_out = none");
     if (!gs_recipe_has_codebook(r) && !gs_rounder_find(r->rounder))
         return gs_fail(err, GS_E_ARG, "recipe: rounder = %s goes with a codebook, not with grid "
                        "= %s", r->rounder, r->grid);

@@ -67,8 +67,9 @@ static inline bool gs_recipe_has_codebook(const struct gs_recipe *recipe)
 /* What gs_part_round takes, for matrices of blocks. */
 struct gs_part_spec gs_recipe_part(const struct gs_recipe *recipe);
 
-/* Are second moments of inputs needed? */
+/* Are second moments of inputs needed; squared gradients? */
 bool gs_recipe_needs_h(const struct gs_recipe *recipe);
+bool gs_recipe_needs_fisher(const struct gs_recipe *recipe);
 
 /* Every field a line, so that parsing it gives the same recipe; for gs_free. */
 char *gs_recipe_text(const struct gs_recipe *recipe);

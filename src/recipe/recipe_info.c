@@ -121,6 +121,7 @@ int gs_recipe_describe(size_t index, struct gs_recipe_info *out, struct gs_err *
     snprintf(out->paper, sizeof out->paper, "%s", r.paper);
     snprintf(out->claim, sizeof out->claim, "%s", r.claim);
     describe_parts(&r, out->parts, sizeof out->parts);
-    out->needs = gs_recipe_needs_h(&r) ? "calibration" : "nothing";
+    out->needs = gs_recipe_needs_fisher(&r) ? "gradients"
+                 : gs_recipe_needs_h(&r) ? "calibration" : "nothing";
     return 1;
 }

@@ -15,6 +15,7 @@
 #include "linalg/factor.h"
 #include "model/layers.h"
 #include "recipe/calib.h"
+#include "recipe/fisher.h"
 #include "recipe/imatrix.h"
 #include "recipe/journal.h"
 #include "recipe/moments.h"
@@ -58,6 +59,8 @@ struct gs_work {
     struct gs_calib calib;
     struct gs_journal *journal;
     const struct gs_rounder *rounder;
+    bool uses_fisher;          /* it needs squared gradients */
+    struct gs_fisher *fisher;  /* these; NULL: not needed */
     bool uses_h;               /* the recipe needs second moments from calibration */
     struct gs_imatrix imatrix; /* their diagonals instead; diagonal NULL = none given */
     uint64_t source_hash, reuse_hash; /* reuse_hash 0: nothing is taken over */

@@ -112,7 +112,7 @@ static void test_combinations_of_parts(void **state)
         {"codebook=uniform,scale_bits=16,scale_group=4", "no less than"},
         {"codebook=uniform,rounder=nearest,act_order=yes", "has no order"},
         {"codebook=uniform,rounder=gptq,act_order=yes,scale=group,group=64", "static_groups"},
-        {"codebook=uniform,importance=fisher", "needs gradients"},
+        {"codebook=uniform,importance=fisher,transform_in=hadamard", "as they are"},
         {"codebook=uniform,scale=tensor,rounder=decoupleq", "row by row"},
         {"codebook=uniform,sparse=0.01", "sparse_by"},
         {"codebook=uniform,rounder=decoupleq,sparse_by=cherry", "does not know outliers"},
