@@ -115,7 +115,7 @@ static void test_combinations_of_parts(void **state)
         {"codebook=uniform,importance=fisher,transform_in=hadamard", "as they are"},
         {"codebook=uniform,scale=tensor,rounder=decoupleq", "row by row"},
         {"codebook=uniform,sparse=0.01", "sparse_by"},
-        {"codebook=uniform,rounder=decoupleq,sparse_by=cherry", "does not know outliers"},
+        {"codebook=uniform,rounder=decoupleq,sparse_by=magnitude", "does not know outliers"},
         {"codebook=uniform,whiten=yes", "low_rank"},
     };
     struct gs_recipe r;
