@@ -55,7 +55,7 @@ for type in q4_0 q5_1 mxfp4; do
 done
 for recipe in default best gptq quip rtn; do
     "$gosset" quantize "$work/llama.gguf" -o "$work/$recipe.gguf" --bpw 4.5 --calib "$text" \
-        --tokens 1024 --recipe "$here/../../recipes/$recipe.recipe" --no-eval --quiet >/dev/null
+        --tokens 1024 --recipe "$recipe" --no-eval --quiet >/dev/null
     measure "llama-$recipe" "$divergence" "$work/$recipe.gguf" --ref "$work/llama.gguf" \
         --text "$text" --ctx 128
 done
@@ -66,6 +66,27 @@ done
 models=$here/../../models
 measure gosset-stories "tokens ppl ppl_sigma" "$models/gosset-stories.gguf" \
     --text "$models/evaluation.txt" --ctx 256
+# Recipes: divergence and bits, and which one is to be better than which.
+while read -r case recipe; do
+    case $case$recipe in ''|'#'*|*'<'*) continue ;; esac
+    if ! "$gosset" quantize "$models/gosset-stories.gguf" -o "$work/recipe.gguf" --quiet --json \
+        --calib "$models/calibration.txt" --tokens 8192 --recipe "$recipe" --no-eval --overwrite \
+        >"$work/json" 2>"$work/err"; then
+        echo "recipe-$case,failed,$(head -n 1 "$work/err")" >>"$have"
+        continue
+    fi
+    bits=$("$tools/json_get" bpw <"$work/json" | awk '{ printf "%.4f", $1 }')
+    echo "recipe-$case,bpw,$bits" >>"$have"
+    measure "recipe-$case" kld_mean "$work/recipe.gguf" --ref "$models/gosset-stories.gguf" \
+        --text "$models/evaluation.txt" --ctx 256 --chunks 4
+done <"$here/recipes.txt"
+while read -r case relation than; do
+    [ "$relation" = '<' ] || continue
+    awk -F, -v a="recipe-$case" -v b="recipe-$than" '$2 == "kld_mean" { of[$1] = $3 }
+        END { print a " below " b ",holds," (a in of && of[a] + 0 < of[b] + 0) }' "$have" \
+        >>"$work/order"
+done <"$here/recipes.txt"
+cat "$work/order" >>"$have"
 stories=$data/stories260K
 if [ -n "$data" ] && [ -f "$stories/stories260K.bin" ]; then
     "$tools/llama2c" "$stories/stories260K.bin" "$stories/tok512.bin" "$work/stories.gguf"
