@@ -138,26 +138,26 @@ static GS_ALWAYS_INLINE void prefetch_piece(const uint8_t *p, size_t bytes)
         }                                                                                      \
     }
 
-/* The same for blocks of 32 weights; the last blocks of a row are filled up with zeros. */
-#define DOT_BLOCKS(name, load)                                                                 \
+/* The same for blocks of `width` weights; the last blocks of a row are filled up with zeros. */
+#define DOT_BLOCKS(name, width, load)                                                                \
     void gs_codes_dot_##name##_avx512vbmi(const void *w, size_t row_bytes, size_t rows,        \
                                           size_t n, const struct gs_int8 *x, float *y)         \
     {                                                                                          \
         for (size_t r = 0; r < rows; r++) {                                                    \
             const struct gs_block_##name *b =                                                  \
                 (const void *)((const uint8_t *)w + r * row_bytes);                            \
-            struct gs_block_##name rest[8];                                                    \
+            struct gs_block_##name rest[PIECE / width];                                        \
             __m512 chain = _mm512_setzero_ps();                                                \
             struct piece p;                                                                    \
             size_t i = 0;                                                                      \
-            for (; i < n / PIECE; i++, b += 8) {                                               \
-                prefetch_piece((const uint8_t *)b, 8 * sizeof *b);                             \
+            for (; i < n / PIECE; i++, b += PIECE / width) {                                   \
+                prefetch_piece((const uint8_t *)b, sizeof rest);                               \
                 load(b, &p);                                                                   \
                 chain = add_sums(&p, piece_sums(&p, x->lanes + 512 * i), x, i, 0xffff, chain); \
             }                                                                                  \
             if (n % PIECE) {                                                                   \
                 memset(rest, 0, sizeof rest);                                                  \
-                memcpy(rest, b, n % PIECE / 32 * sizeof *b);                                   \
+                memcpy(rest, b, n % PIECE / width * sizeof *b);                                \
                 load(rest, &p);                                                                \
                 chain = add_sums(&p, piece_sums(&p, x->lanes + 512 * i), x, i,                 \
                                  (__mmask16)((1u << n % PIECE / 16) - 1), chain);              \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Rows of types with blocks of 32 weights, and of IQ4_XS, times one vector
- * (dot_avx512vbmi.h): eight blocks are a piece. */
+ * Rows of types with blocks of fewer than 256 weights, and of IQ4_XS, times one vector
+ * (dot_avx512vbmi.h): several blocks are a piece. */
 #include "kernels/dot_avx512vbmi.h"
 
 /* Halves of 16 bytes: step s of all groups. Nibbles are the low bits; the bits above them
@@ -47,7 +47,7 @@ static GS_ALWAYS_INLINE void load_q4_0(const struct gs_block_q4_0 *b, struct pie
     GS_UNROLL for (int s = 0; s < 4; s++)
         p->u[s] = _mm512_and_si512(half_bytes(first, second, s), bytes64(15));
 }
-DOT_BLOCKS(q4_0, load_q4_0)
+DOT_BLOCKS(q4_0, 32, load_q4_0)
 
 static GS_ALWAYS_INLINE void load_iq4_nl(const struct gs_block_iq4_nl *b, struct piece *p)
 {
@@ -59,7 +59,7 @@ static GS_ALWAYS_INLINE void load_iq4_nl(const struct gs_block_iq4_nl *b, struct
     GS_UNROLL for (int s = 0; s < 4; s++)
         p->u[s] = _mm512_permutexvar_epi8(half_bytes(first, second, s), table);
 }
-DOT_BLOCKS(iq4_nl, load_iq4_nl)
+DOT_BLOCKS(iq4_nl, 32, load_iq4_nl)
 
 static GS_ALWAYS_INLINE void load_iq4_xs(const struct gs_block_iq4_xs *b, struct piece *p)
 {
@@ -102,7 +102,7 @@ static GS_ALWAYS_INLINE void load_q4_1(const struct gs_block_q4_1 *b, struct pie
     GS_UNROLL for (int s = 0; s < 4; s++)
         p->u[s] = _mm512_and_si512(half_bytes(first, second, s), bytes64(15));
 }
-DOT_BLOCKS(q4_1, load_q4_1)
+DOT_BLOCKS(q4_1, 32, load_q4_1)
 
 /* Nibbles with fifth bits, of which each lane has its block's 32. */
 static GS_ALWAYS_INLINE void put_fifths(__m512i first, __m512i second, __m512i fifths,
@@ -130,7 +130,7 @@ static GS_ALWAYS_INLINE void load_q5_0(const struct gs_block_q5_0 *b, struct pie
     p->m = _mm512_mul_ps(p->d, _mm512_set1_ps(16));
     put_fifths(first, second, _mm512_permutex2var_epi16(head0, bits, head1), p);
 }
-DOT_BLOCKS(q5_0, load_q5_0)
+DOT_BLOCKS(q5_0, 32, load_q5_0)
 
 static GS_ALWAYS_INLINE void load_q5_1(const struct gs_block_q5_1 *b, struct piece *p)
 {
@@ -142,7 +142,7 @@ static GS_ALWAYS_INLINE void load_q5_1(const struct gs_block_q5_1 *b, struct pie
     put_pairs(_mm512_permutex2var_epi32(head0, order, head1), p);
     put_fifths(first, second, _mm512_permutex2var_epi32(head0, bits, head1), p);
 }
-DOT_BLOCKS(q5_1, load_q5_1)
+DOT_BLOCKS(q5_1, 32, load_q5_1)
 
 /* ---- Q8_0 --------------------------------------------------------------------------------- */
 
@@ -168,7 +168,7 @@ static GS_ALWAYS_INLINE void load_q8_0(const struct gs_block_q8_0 *b, struct pie
     p->u[2] = _mm512_unpacklo_epi64(a[1], a[3]);
     p->u[3] = _mm512_unpackhi_epi64(a[1], a[3]);
 }
-DOT_BLOCKS(q8_0, load_q8_0)
+DOT_BLOCKS(q8_0, 32, load_q8_0)
 
 /* ---- MXFP4 -------------------------------------------------------------------------------- */
 
@@ -189,4 +189,67 @@ static GS_ALWAYS_INLINE void load_mxfp4(const struct gs_block_mxfp4 *b, struct p
     GS_UNROLL for (int s = 0; s < 4; s++)
         p->u[s] = _mm512_permutexvar_epi8(half_bytes(first, second, s), table);
 }
-DOT_BLOCKS(mxfp4, load_mxfp4)
+DOT_BLOCKS(mxfp4, 32, load_mxfp4)
+
+static GS_ALWAYS_INLINE void load_nvfp4(const struct gs_block_nvfp4 *b, struct piece *p)
+{
+    const __m512i table = nibble_table(gs_fp4_values, 12), seven = _mm512_set1_epi32(127);
+    const __m512i even = LANES(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    __m512i v[2], q[2];
+    __m128i e = _mm_setr_epi32(dword_at(b[0].d), dword_at(b[1].d), dword_at(b[2].d),
+                               dword_at(b[3].d));
+
+    /* E4M3 shifted to the place of an f16 is 2^-7 of half the number; 0x7f counts as 0. */
+    __m512i bits = _mm512_cvtepu8_epi32(e);
+    __mmask16 fine = _mm512_cmpneq_epi32_mask(bits, seven);
+    bits = _mm512_slli_epi32(_mm512_maskz_and_epi32(fine, bits, seven), 7);
+    p->d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(bits));
+    p->d = _mm512_mul_ps(p->d, _mm512_set1_ps(128));
+    p->m = _mm512_mul_ps(p->d, _mm512_set1_ps(12));
+    GS_UNROLL for (int i = 0; i < 2; i++)
+        q[i] = _mm512_inserti64x4(
+            _mm512_castsi256_si512(_mm256_loadu_si256((const void *)b[2 * i].qs)),
+            _mm256_loadu_si256((const void *)b[2 * i + 1].qs), 1);
+    /* Halves of 8 bytes: low nibbles are the first two steps, high ones the others. */
+    v[0] = _mm512_permutex2var_epi32(q[0], even, q[1]);
+    v[1] = _mm512_permutex2var_epi32(q[0], _mm512_or_si512(even, _mm512_set1_epi32(1)), q[1]);
+    GS_UNROLL for (int s = 0; s < 4; s++)
+        p->u[s] = _mm512_permutexvar_epi8(_mm512_srli_epi32(v[s % 2], s / 2 * 4), table);
+}
+DOT_BLOCKS(nvfp4, 64, load_nvfp4)
+
+/* ---- one and two bits --------------------------------------------------------------------- */
+
+static GS_ALWAYS_INLINE void load_q1_0(const struct gs_block_q1_0 *b, struct piece *p)
+{
+    /* Byte i of step s is bit 4 s + i of 32 in an even lane, 16 further in an odd one. */
+    const long long base = 0x1312111003020100, step = 0x0404040404040404;
+    const __m512i pairs = PAIRS(0, 1, 2, 3, 4, 5, 6, 7);
+    __m512i qs = _mm512_castsi128_si512(_mm_loadu_si128((const void *)b[0].qs));
+    __m512 second = half16(b[1].d);
+
+    qs = _mm512_inserti32x4(qs, _mm_loadu_si128((const void *)b[1].qs), 1);
+    qs = _mm512_permutexvar_epi32(pairs, qs);
+    p->m = _mm512_mask_blend_ps(0xff00, half16(b[0].d), second);
+    p->d = _mm512_add_ps(p->m, p->m);
+    GS_UNROLL for (int s = 0; s < 4; s++)
+        p->u[s] = _mm512_and_si512(
+            _mm512_multishift_epi64_epi8(_mm512_set1_epi64(base + s * step), qs), bytes64(1));
+}
+DOT_BLOCKS(q1_0, 128, load_q1_0)
+
+static GS_ALWAYS_INLINE void load_q2_0(const struct gs_block_q2_0 *b, struct piece *p)
+{
+    /* Four weights a byte: a lane's dword has all of its group. */
+    const long long base = 0x2624222006040200, step = 0x0808080808080808;
+    const __m512i words = LANES(0, 0, TWICE(9), TWICE(9), TWICE(18), TWICE(18), TWICE(27),
+                                TWICE(27), 0, 0, 0, 0, 0, 0, 0, 0);
+    __m512i qs = quarters(b[0].qs, sizeof *b);
+    __m512i d = _mm512_permutexvar_epi16(words, _mm512_loadu_si512(b));
+
+    p->d = p->m = _mm512_cvtph_ps(_mm512_castsi512_si256(d));
+    GS_UNROLL for (int s = 0; s < 4; s++)
+        p->u[s] = _mm512_and_si512(
+            _mm512_multishift_epi64_epi8(_mm512_set1_epi64(base + s * step), qs), bytes64(3));
+}
+DOT_BLOCKS(q2_0, 64, load_q2_0)
