@@ -69,20 +69,31 @@ static void print_summary(const struct gs_model *model, const struct gs_model_in
     print_field("runs", text);
 }
 
+/* Names of codebooks are longer than those of types. */
+static int type_width(const struct type_row *rows, size_t n)
+{
+    size_t width = 10;
+
+    for (size_t i = 0; i < n; i++)
+        width = strlen(rows[i].type) > width ? strlen(rows[i].type) : width;
+    return (int)width;
+}
+
 static void print_types(const struct gs_model *model, const struct gs_model_info *info)
 {
     struct type_row rows[TYPES_MAX];
     size_t n = collect_types(model, info->n_tensors, rows);
+    int width = type_width(rows, n);
     char size[32];
 
-    printf("\n%-10s %8s %12s %8s\n", "type", "tensors", "size", "share");
+    printf("\n%-*s %8s %12s %8s\n", width, "type", "tensors", "size", "share");
     for (size_t i = 0; i < n; i++) {
         format_bytes(rows[i].bytes, size, sizeof size);
-        printf("%-10s %8" PRIu64 " %12s %7.2f%%\n", rows[i].type, rows[i].tensors, size,
+        printf("%-*s %8" PRIu64 " %12s %7.2f%%\n", width, rows[i].type, rows[i].tensors, size,
                info->bytes ? 100.0 * (double)rows[i].bytes / (double)info->bytes : 0);
     }
     format_bytes(info->bytes, size, sizeof size);
-    printf("%-10s %8zu %12s\n", "all", info->n_tensors, size);
+    printf("%-*s %8zu %12s\n", width, "all", info->n_tensors, size);
 }
 
 /* "576 x 49152", innermost first as in the file */
