@@ -51,30 +51,34 @@ double gs_axis_at(const struct gs_axis *s, double value)
     return s->from + part * (s->to - s->from);
 }
 
-/* Multiples of `step` within the axis; all of them if `max` is not reached. */
+/* Multiples of `step` within the axis, but for more than `max` of them max + 1. */
 static size_t multiples(const struct gs_axis *s, double step, size_t max,
                         double ticks[GS_TICKS])
 {
     double first = ceil(s->low / step - 1e-9);
     size_t n = 0;
 
-    for (; n < max && (first + (double)n) * step <= s->high + 1e-9 * step; n++)
+    for (; (first + (double)n) * step <= s->high + 1e-9 * step; n++) {
+        if (n == max)
+            return max + 1;
         ticks[n] = (first + (double)n) * step;
+    }
     return n;
 }
 
+/* The smallest step with so few multiples. Steps grow by less than three, so some are left. */
 static size_t linear_ticks(const struct gs_axis *s, size_t want, double ticks[GS_TICKS])
 {
-    static const double digits[] = {1, 2, 5, 10};
+    static const double digits[] = {1, 2, 5};
     double power = pow(10, floor(log10((s->high - s->low) / (double)want)));
+    size_t n = want + 1;
 
-    /* A step of at least length / want has at most want + 1 multiples; the next one fewer. */
-    for (size_t i = 0; i < GS_COUNT(digits); i++) {
-        double step = digits[i] * power;
-        if ((s->high - s->low) / step + 1 <= (double)want || i + 1 == GS_COUNT(digits))
-            return multiples(s, step, want, ticks);
+    for (size_t i = 0; n > want; i++) {
+        double step = digits[i % 3] * power;
+        power *= i % 3 == 2 ? 10 : 1;
+        n = multiples(s, step, want, ticks);
     }
-    return 0;
+    return n;
 }
 
 /* The digits of every so many decades. */

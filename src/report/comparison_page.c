@@ -66,7 +66,7 @@ static void put_name(struct gs_page *p, const struct gs_compare_row *row)
     if (row->budget > 0) {
         gs_page_open(p, "span");
         gs_page_attr(p, "class", "soft");
-        gs_page_text(p, " \xe2\x89\xa4 ");
+        gs_page_text(p, " \xe2\x89\xa4\xc2\xa0");
         gs_page_digits(p, row->budget, 4);
         gs_page_close(p);
     }
@@ -292,8 +292,6 @@ static void put_recipe(struct writing *w, size_t row)
         gs_page_close(p);
     }
     put_name(p, f);
-    if (*f->paper)
-        gs_page_element(p, "small", "soft", f->paper);
     gs_page_close(p);
 }
 
@@ -468,6 +466,29 @@ out:
     return rc;
 }
 
+/* Whose the recipes are, each once. */
+static void put_papers(struct writing *w)
+{
+    const struct gs_comparison *c = w->c;
+    struct gs_page *p = &w->page;
+    bool any = false;
+
+    for (size_t i = 0; i < c->n_rows; i++) {
+        const struct gs_compare_row *f = &c->rows[i].facts;
+        if (!*f->paper || series_of(c, i) != i)
+            continue;
+        if (!any) {
+            gs_page_element(p, "h2", NULL, "Methods");
+            gs_page_open(p, "dl");
+            any = true;
+        }
+        gs_page_element(p, "dt", NULL, f->recipe);
+        gs_page_element(p, "dd", NULL, f->paper);
+    }
+    if (any)
+        gs_page_close(p);
+}
+
 /* ---- how it was measured ------------------------------------------------------------------ */
 
 static void begin_fact(struct gs_page *p, const char *name)
@@ -581,6 +602,7 @@ int gs_comparison_page(const struct gs_comparison *c, char **text, size_t *n,
         rc = put_maps(&w, err);
     }
     if (!rc) {
+        put_papers(&w);
         put_facts(&w);
         end_page(&w.page);
         rc = gs_page_take(&w.page, text, n, err);

@@ -14,6 +14,8 @@
 #define NAME_LETTERS 14
 #define FOOT 16.0
 #define SWATCH 32.0
+#define SWATCH_LEFT 26.0   /* room for half of the first number */
+#define FITS 520.0         /* maps up to this width shrink with the page, wider ones scroll */
 
 struct gs_heat_scale gs_heat_fit(const double *values, size_t n)
 {
@@ -48,11 +50,10 @@ static double colour_edge(const struct gs_heat_scale *s, int i)
     return s->low * pow(s->high / s->low, (double)i / GS_HEAT_COLOURS);
 }
 
-static void open_svg(struct gs_page *p, const char *class, double width, double height,
-                     const char *label)
+static void open_svg(struct gs_page *p, double width, double height, const char *label)
 {
     gs_page_open(p, "svg");
-    gs_page_attr(p, "class", class);
+    gs_page_attr(p, "class", width <= FITS ? "heat fits" : "heat");
     gs_page_attr(p, "xmlns", "http://www.w3.org/2000/svg");
     gs_page_attr_number(p, "width", width, 0);
     gs_page_attr_number(p, "height", height, 0);
@@ -116,8 +117,7 @@ void gs_heat_draw(const struct gs_heat *heat, const struct gs_heat_scale *scale,
     size_t step = heat->columns > 50 ? 20 : heat->columns > 20 ? 10 : heat->columns > 8 ? 5 : 1;
     char text[32];
 
-    open_svg(p, "heat", NAME_WIDTH + width * (double)heat->columns + 8, height + FOOT,
-             heat->title);
+    open_svg(p, NAME_WIDTH + width * (double)heat->columns + 8, height + FOOT, heat->title);
     for (size_t row = 0; row < heat->rows; row++) {
         snprintf(text, sizeof text, "%.*s", NAME_LETTERS, heat->names[row]);
         put_label(p, NAME_WIDTH - 5, CELL * (double)row + 9, "end", text);
@@ -135,14 +135,14 @@ void gs_heat_legend(const struct gs_heat_scale *scale, struct gs_page *p)
 {
     char text[GS_NUMBER_TEXT];
 
-    open_svg(p, "heat", SWATCH * (GS_HEAT_COLOURS + 1), 32, "The colours of the maps");
+    open_svg(p, SWATCH * GS_HEAT_COLOURS + 2 * SWATCH_LEFT, 32, "The colours of the maps");
     for (int i = 0; i <= GS_HEAT_COLOURS; i++) {
         gs_number_text(colour_edge(scale, i), 2, true, text);
         if (i % 3 == 0)
-            put_label(p, SWATCH * (i + 0.5), 28, "middle", text);
+            put_label(p, SWATCH_LEFT + SWATCH * i, 28, "middle", text);
         if (i == GS_HEAT_COLOURS)
             break;
-        put_rect(p, i, SWATCH * (i + 0.5), 2, SWATCH - GAP, 12);
+        put_rect(p, i, SWATCH_LEFT + SWATCH * i, 2, SWATCH - GAP, 12);
         gs_page_void(p);
     }
     gs_page_close(p);

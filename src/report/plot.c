@@ -27,6 +27,7 @@
 #define CAP 3.0           /* half the width of an error bar's ends */
 #define LETTER_WIDTH 6.7
 #define LETTER_HEIGHT 13.0
+#define LABEL_GAP 5.0     /* between two labels in one line */
 #define LABEL_LETTERS 22u
 #define LABEL_BYTES (4 * LABEL_LETTERS + 4)
 
@@ -234,7 +235,8 @@ static void draw_label(struct drawing *d, size_t i)
 {
     const struct gs_plot_point *p = &d->plot->points[i];
     char text[LABEL_BYTES];
-    double width = LETTER_WIDTH * (double)shorten(p->label, text);
+    double letter = LETTER_WIDTH + (p->front ? 0.4 : 0); /* bold */
+    double width = letter * (double)shorten(p->label, text) + LABEL_GAP;
     struct gs_segment leader;
     struct gs_box box;
 
