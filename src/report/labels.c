@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Places are tried in rings around a point, the nearest first, each ring from the right and
- * upwards; the first that is free is taken. Greedy, so the order of the calls is the order of
+ * Places are tried in rings around a point, the nearest first, each ring in the order of
+ * the numbers; the first that is free is taken. Greedy, so the order of the calls is the order of
  * importance. Per label: places tried · things in the way.
  *
- *     3  2  1          ring 0 touches the mark; from ring 2 on a thin line leads there
- *     4  •  0
- *     5  6  7 */
+ *     4  6  1          ring 0 touches the mark; from ring 1 on a thin line leads there
+ *     2  •  0
+ *     5  7  3 */
 #include "report/labels.h"
 
 #include <assert.h>
@@ -15,7 +15,7 @@
 
 #define RINGS 7u
 #define RING_STEP 9.0
-#define LEADER_RING 2u
+#define LEADER_RING 1u
 
 static const struct { double dx, dy; } directions[] = {
     {1, 0}, {0.8, -0.8}, {-1, 0}, {0.8, 0.8}, {-0.8, 0.8}, {-0.8, -0.8}, {0, -1}, {0, 1},
