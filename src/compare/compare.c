@@ -220,6 +220,7 @@ static int run_source(struct comparing *w, struct gs_err *err)
 /* What a plan says of the matrices that are rounded. */
 struct told {
     struct comparing *w;
+    const struct gs_compare_row *row, *same; /* the row in work; an earlier one with this plan */
     uint64_t weights, bytes;
 };
 
@@ -233,6 +234,19 @@ static bool is_rounded(const struct gs_plan_tensor *t)
     return true;
 }
 
+/* The earlier row of the same recipe whose file has these bits too: a recipe offers whole numbers
+ * of bits, or one only. */
+static const struct gs_compare_row *find_same(const struct gs_comparison *c,
+                                              const struct gs_compare_row *row, double bpw)
+{
+    for (size_t i = 0; i < c->n_rows; i++) {
+        const struct gs_compare_row *other = &c->rows[i].facts;
+        if (!other->failure && !strcmp(other->recipe, row->recipe) && other->bpw == bpw)
+            return other;
+    }
+    return NULL;
+}
+
 static int take_plan(void *ctx, const struct gs_plan_info *plan)
 {
     struct told *told = ctx;
@@ -244,7 +258,8 @@ static int take_plan(void *ctx, const struct gs_plan_info *plan)
         }
     if (plan->calib_tokens)
         told->w->c->calib.tokens = plan->calib_tokens;
-    return 0;
+    told->same = find_same(told->w->c, told->row, plan->bpw);
+    return told->same != NULL;
 }
 
 static int quantize(struct comparing *w, struct gs_compare_row *row, const char *path,
@@ -252,7 +267,7 @@ static int quantize(struct comparing *w, struct gs_compare_row *row, const char 
 {
     const struct gs_compare_options *o = w->options;
     bool stock = !strncmp(row->recipe, STOCK, strlen(STOCK));
-    struct told told = {.w = w};
+    struct told told = {.w = w, .row = row};
     struct gs_quantize_options q = {.bpw = row->budget, .recipe = stock ? NULL : row->recipe,
                                     .type = stock ? row->recipe + strlen(STOCK) : NULL,
                                     .calib = w->texts.calib, .n_calib = w->texts.n_calib,
@@ -265,6 +280,10 @@ static int quantize(struct comparing *w, struct gs_compare_row *row, const char 
     struct gs_quantize_result result;
     int rc = gs_quantize_model(w->src, path, &q, NULL, NULL, &result, err);
 
+    if (told.same) {
+        *err = (struct gs_err){0};
+        return gs_fail(err, GS_E_ARG, "the same file as for %.3g bits", told.same->budget);
+    }
     if (rc)
         return rc;
     row->seconds = gs_seconds() - start;

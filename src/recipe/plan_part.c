@@ -120,7 +120,7 @@ static int refuse_budget(const struct gs_plan *plan, double bpw, uint64_t least,
 int gs_plan_set_specs(struct gs_plan *plan, double bpw, uint64_t fixed, struct gs_err *err)
 {
     const struct gs_codebook_key *key = gs_plan_codebook_bits(plan->recipe->part.codebook);
-    uint64_t budget = (uint64_t)(bpw * (double)plan->parameters / 8), total = 0;
+    uint64_t budget = (uint64_t)(bpw * (double)plan->parameters / 8), total = 0, least = 0;
     int rc;
 
     if (!(bpw > 0) || !key) {
@@ -134,7 +134,8 @@ int gs_plan_set_specs(struct gs_plan *plan, double bpw, uint64_t fixed, struct g
             return GS_OK;
         if (rc == GS_E_NOMEM)
             return gs_fail_nomem(err, "the plan");
+        if (!rc)
+            least = fixed + total;
     }
-    return total ? refuse_budget(plan, bpw, fixed + total, err)
-                 : try_bits(plan, 0, &total, err);
+    return least ? refuse_budget(plan, bpw, least, err) : try_bits(plan, 0, &total, err);
 }

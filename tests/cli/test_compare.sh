@@ -58,6 +58,12 @@ expect 0 "$GOSSET" inspect files/quip-5.000.gguf
 expect 1 compare --recipes rtn --bpw 3.5 --text "$models/evaluation.txt" --report x.html --keep-files files
 grep -q 'files/rtn-3.500.gguf: exists' x.html || fail "no reason for a file that is there"
 rm x.html x.json
+# Bits that a recipe has not, and a file that would be made again.
+expect 0 compare --recipes mxfp4 --bpw 3,4.5,4.6 $text --report x.html
+grep -q '^mxfp4 3 .*too few' out || fail "3 bits of mxfp4"
+grep -q '^mxfp4 4.5  *4.27 \|^mxfp4 4.5  *4.2[67][0-9]* ' out || fail "4.5 bits of mxfp4"
+grep -q '^mxfp4 4.6 .*the same file as for 4.5 bits' out || fail "4.6 bits of mxfp4"
+rm x.html x.json
 
 # Refused before any work, and nothing is left.
 cp "$models/evaluation.txt" copy.txt
