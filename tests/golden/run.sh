@@ -66,20 +66,34 @@ done
 models=$here/../../models
 measure gosset-stories "tokens ppl ppl_sigma" "$models/gosset-stories.gguf" \
     --text "$models/evaluation.txt" --ctx 256
-# Recipes: divergence and bits, and which one is to be better than which.
-while read -r case recipe; do
-    case $case$recipe in ''|'#'*|*'<'*) continue ;; esac
+# Recipes: divergence and bits, and which one is to be better than which. Two processes take turns,
+# because so small a model keeps one processor busy; lines come in the order of the list.
+measure_recipe() { # CASE RECIPE
     if ! "$gosset" quantize "$models/gosset-stories.gguf" -o "$work/recipe.gguf" --quiet --json \
-        --calib "$models/calibration.txt" --tokens 8192 --recipe "$recipe" --no-eval --overwrite \
-        >"$work/json" 2>"$work/err"; then
-        echo "recipe-$case,failed,$(head -n 1 "$work/err")" >>"$have"
-        continue
+        --calib "$models/calibration.txt" --tokens 8192 --recipe "$2" --no-eval --overwrite \
+        --threads 1 >"$work/json" 2>"$work/err"; then
+        echo "recipe-$1,failed,$(head -n 1 "$work/err")" >>"$have"
+        return
     fi
     bits=$("$tools/json_get" bpw <"$work/json" | awk '{ printf "%.4f", $1 }')
-    echo "recipe-$case,bpw,$bits" >>"$have"
-    measure "recipe-$case" kld_mean "$work/recipe.gguf" --ref "$models/gosset-stories.gguf" \
-        --text "$models/evaluation.txt" --ctx 256 --chunks 4
-done <"$here/recipes.txt"
+    echo "recipe-$1,bpw,$bits" >>"$have"
+    measure "recipe-$1" kld_mean "$work/recipe.gguf" --ref "$models/gosset-stories.gguf" \
+        --text "$models/evaluation.txt" --ctx 256 --chunks 4 --threads 1
+}
+measure_recipes() { # every second one, from the TURN-th on
+    work=$work/turn$1 n=0
+    mkdir "$work"
+    while read -r case recipe; do
+        case $case$recipe in ''|'#'*|*'<'*) continue ;; esac
+        n=$((n + 1))
+        have=$work/../recipe-$(printf %03d $n).csv
+        [ $((n % 2)) != "$1" ] || measure_recipe "$case" "$recipe"
+    done <"$here/recipes.txt"
+}
+(measure_recipes 0) &
+(measure_recipes 1)
+wait
+cat "$work"/recipe-*.csv >>"$have"
 while read -r case relation than; do
     [ "$relation" = '<' ] || continue
     awk -F, -v a="recipe-$case" -v b="recipe-$than" '$2 == "kld_mean" { of[$1] = $3 }
