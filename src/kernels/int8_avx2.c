@@ -3,8 +3,6 @@
  * two registers of weights and their magnitudes, eight of sums. */
 #include "kernels/tile_avx2.h"
 
-#include <math.h>
-
 #define COLS 4
 
 /* Magnitudes of 8 floats as integers: NaN and infinity compare above all others. */
@@ -58,25 +56,14 @@ static inline void round_block(const float *x, float inverse, const struct gs_in
 
 static float quantize_block(const float *x, const struct gs_int8 *out)
 {
-    uint32_t top = largest_bits(x);
-    float largest, scale = 0;
-
-    memcpy(&largest, &top, sizeof largest);
-    if (top < 0x7f800000u && largest >= GS_INT8_TINY) {
-        round_block(x, 127.0f / largest, out);
-        scale = largest / 127.0f;
-    } else {
-        memset(out->q, 0, GS_INT8_BLOCK);
-        if (out->low)
-            memset(out->low, 0, GS_INT8_BLOCK);
-        scale = top < 0x7f800000u ? 0 : NAN;
-    }
-    return put_sums(out, scale);
+    return quantize_with(x, out, (struct gs_int8_steps){largest_bits, round_block, put_sums});
 }
 
 void gs_int8_quantize_avx2(const float *x, size_t n, struct gs_int8 *out)
 {
     quantize_blocks(x, n, out, quantize_block);
+    if (out->low)
+        gs_int8_put_lanes(out, n);
 }
 
 /* Sums of one block row over `tiles` tiles, for the vectors at q: [vector][half]. */

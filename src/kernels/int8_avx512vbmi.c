@@ -55,6 +55,8 @@ static float quantize_block(const float *x, const struct gs_int8 *out)
 void gs_int8_quantize_avx512vbmi(const float *x, size_t n, struct gs_int8 *out)
 {
     quantize_blocks(x, n, out, quantize_block);
+    if (out->low)
+        gs_int8_put_lanes(out, n);
 }
 
 struct product {

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * 8-bit activations in NEON (int8.h), and products without dot product instructions. */
 #include <arm_neon.h>
-#include <math.h>
-#include <string.h>
 
 #include "kernels/dot4_neon.h"
+#include "kernels/int8_blocks.h"
 #include "kernels/viterbi.h"
 
 #include "kernels/tile_neon.inc"
@@ -56,23 +55,12 @@ static inline int32x4_t sums_of_groups(const int8_t *q)
     return vpaddq_s32(vpaddq_s32(s[0], s[1]), vpaddq_s32(s[2], s[3]));
 }
 
-/* One block; returns its scale. */
-static float quantize_block(const float *x, const struct gs_int8 *out)
+/* Fills in sum and, if there are low bytes, group of a block whose largest element is 127
+ * `scale`; returns what its scale is then. */
+static float put_sums(const struct gs_int8 *out, float scale)
 {
-    uint32_t top = largest_bits(x);
-    float largest, scale = 0;
-
-    memcpy(&largest, &top, sizeof largest);
-    if (top < 0x7f800000u && largest >= GS_INT8_TINY) {
-        round_block(x, 127.0f / largest, out);
-        scale = largest / 127.0f;
-    } else {
-        memset(out->q, 0, GS_INT8_BLOCK);
-        if (out->low)
-            memset(out->low, 0, GS_INT8_BLOCK);
-        scale = top < 0x7f800000u ? 0 : NAN;
-    }
     int32x4_t sums[2] = {sums_of_groups(out->q), sums_of_groups(out->q + 64)};
+
     *out->sum = vaddvq_s32(vaddq_s32(sums[0], sums[1]));
     if (!out->low)
         return scale;
@@ -84,20 +72,9 @@ static float quantize_block(const float *x, const struct gs_int8 *out)
     return scale;
 }
 
-/* The first n < 128 elements of a block. */
-static float quantize_rest(const float *x, size_t n, const struct gs_int8 *out)
+static float quantize_block(const float *x, const struct gs_int8 *out)
 {
-    float rest[GS_INT8_BLOCK] = {0};
-    int8_t q[GS_INT8_BLOCK], low[GS_INT8_BLOCK];
-    const struct gs_int8 whole = {.q = q, .low = out->low ? low : NULL, .group = out->group,
-                                  .sum = out->sum};
-
-    memcpy(rest, x, n * sizeof *x);
-    float scale = quantize_block(rest, &whole);
-    memcpy(out->q, q, n);
-    if (out->low)
-        memcpy(out->low, low, n);
-    return scale;
+    return quantize_with(x, out, (struct gs_int8_steps){largest_bits, round_block, put_sums});
 }
 
 /* 64 elements, 4 groups of 4 steps, as lanes: a transposition of 32-bit words. */
@@ -118,16 +95,9 @@ static inline void put_lanes(const int8_t *q, int8_t *to)
 
 void gs_int8_quantize_neon(const float *x, size_t n, struct gs_int8 *out)
 {
-    size_t whole = n / GS_INT8_BLOCK, even = n / 256 * 256;
+    size_t even = n / 256 * 256;
 
-    for (size_t b = 0; b < whole; b++) {
-        struct gs_int8 to = gs_int8_at(out, 0, b);
-        *to.scale = quantize_block(x + b * GS_INT8_BLOCK, &to);
-    }
-    if (n % GS_INT8_BLOCK) {
-        struct gs_int8 to = gs_int8_at(out, 0, whole);
-        *to.scale = quantize_rest(x + whole * GS_INT8_BLOCK, n % GS_INT8_BLOCK, &to);
-    }
+    quantize_blocks(x, n, out, quantize_block);
     for (size_t i = 0; out->low && i < even; i += 64) {
         int8_t *to = out->lanes + i / 256 * 512 + i % 256 / 4;
         put_lanes(out->q + i, to);

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 #include <string.h>
 
+#include "kernels/int8_blocks.h"
 #include "kernels/viterbi.h"
 
 /* Four activations in every 32-bit lane. */
@@ -47,43 +48,6 @@ static inline float put_sums(const struct gs_int8 *out, float scale)
     _mm256_storeu_ps(out->group,
                      _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_cvtepi32_ps(sums)));
     return scale;
-}
-
-/* The first n < 128 elements of a block, by `quantize` for whole ones. */
-static inline float quantize_rest(const float *x, size_t n, const struct gs_int8 *out,
-                                  float (*quantize)(const float *x, const struct gs_int8 *out))
-{
-    float rest[GS_INT8_BLOCK];
-    int8_t q[GS_INT8_BLOCK], low[GS_INT8_BLOCK];
-    const struct gs_int8 whole = {.q = q, .low = out->low ? low : NULL, .group = out->group,
-                                  .sum = out->sum};
-
-    memset(rest, 0, sizeof rest);
-    memcpy(rest, x, n * sizeof *x);
-    float scale = quantize(rest, &whole);
-    memcpy(out->q, q, n);
-    if (out->low)
-        memcpy(out->low, low, n);
-    return scale;
-}
-
-/* All blocks of a vector. */
-static GS_ALWAYS_INLINE void quantize_blocks(const float *x, size_t n, const struct gs_int8 *out,
-                                             float (*quantize)(const float *x,
-                                                               const struct gs_int8 *out))
-{
-    size_t whole = n / GS_INT8_BLOCK;
-
-    for (size_t b = 0; b < whole; b++) {
-        struct gs_int8 to = gs_int8_at(out, 0, b);
-        *to.scale = quantize(x + b * GS_INT8_BLOCK, &to);
-    }
-    if (n % GS_INT8_BLOCK) {
-        struct gs_int8 to = gs_int8_at(out, 0, whole);
-        *to.scale = quantize_rest(x + whole * GS_INT8_BLOCK, n % GS_INT8_BLOCK, &to, quantize);
-    }
-    if (out->low)
-        gs_int8_put_lanes(out, n);
 }
 
 #endif
