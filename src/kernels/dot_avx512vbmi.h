@@ -111,12 +111,12 @@ static GS_ALWAYS_INLINE float fold16(__m512 v)
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-/* Asks for the lines of a piece of `bytes` that comes up about 1.5 KiB later: rows follow each
+/* Asks for the lines of a piece of `bytes` that comes up about 4 KiB later: rows follow each
  * other in memory, so one row's end reaches into the next. */
 static GS_ALWAYS_INLINE void prefetch_piece(const uint8_t *p, size_t bytes)
 {
     GS_UNROLL for (size_t i = 0; i < bytes; i += 64)
-        _mm_prefetch((const char *)p + 1536 + i, _MM_HINT_T0);
+        _mm_prefetch((const char *)p + 4096 + i, _MM_HINT_T0);
 }
 
 /* codes_dot of a type whose blocks are whole pieces: `load` fills in a piece from one. */

@@ -86,6 +86,16 @@ static inline size_t gs_trellis_tile_bytes(const struct gs_trellis *t)
     return 4 * (size_t)t->rate;
 }
 
+/* Asks for the lines of the tile that comes up in 4 KiB, while this one is multiplied: tiles of a
+ * matrix follow each other in memory, and the processor's own look-ahead ends with each page.
+ * Asked for all at once, a row's lines would fill the buffers that wait for memory, and the
+ * multiplier would wait too. */
+static inline void gs_trellis_prefetch(const uint8_t *tile, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(tile + 4096 + i);
+}
+
 /* The ring bit that is the lowest of weight's new bits; the others follow, cyclically. */
 static inline unsigned gs_trellis_new_bits(const struct gs_trellis *t, unsigned weight)
 {

@@ -109,11 +109,13 @@ static GS_ALWAYS_INLINE void dot(const struct decoder *d, const uint8_t *codes, 
         __m512i acc[4] = {_mm512_set1_epi32(-128 * x->sum[b]), _mm512_setzero_si512(),
                           _mm512_setzero_si512(), _mm512_setzero_si512()};
         size_t n = GS_MIN(tiles, (size_t)GS_INT8_BLOCK / GS_TRELLIS_COLS);
-        for (tiles -= n; n > 0; n--, codes += 4 * rate, q += GS_TRELLIS_COLS)
+        for (tiles -= n; n > 0; n--, codes += 4 * rate, q += GS_TRELLIS_COLS) {
+            gs_trellis_prefetch(codes, 4 * rate);
             for (unsigned c = 0; c < 4; c++)
                 acc[c] = _mm512_dpbusd_epi32(
                     acc[c], values_of(d, load_chunk(d, codes, rate, c), wide, signs),
                     four(q + 4 * c));
+        }
         __m512i sum = _mm512_add_epi32(_mm512_add_epi32(acc[0], acc[1]),
                                        _mm512_add_epi32(acc[2], acc[3]));
         total = _mm512_fmadd_ps(_mm512_set1_ps(x->scale[b]), _mm512_cvtepi32_ps(sum), total);

@@ -250,6 +250,7 @@ static GS_ALWAYS_INLINE void dot(const struct gs_trellis *t, struct shape s,
         size_t end = GS_MIN(tiles, (b + 1) * GS_INT8_BLOCK / GS_TRELLIS_COLS);
         for (; n < end; n++) {
             const uint8_t *tile = codes + n * bytes;
+            gs_trellis_prefetch(tile, bytes);
             if (n + 1 == tiles) /* loads go beyond a tile, but not beyond the last */
                 tile = memcpy(padded, tile, bytes);
             add_tile(t, s, tile, x->q + n * GS_TRELLIS_COLS, sum);

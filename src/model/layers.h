@@ -37,14 +37,6 @@ struct gs_run {
 /* The least multiplications worth handing to another thread: about a microsecond. */
 #define GS_TASK_PRODUCTS ((size_t)16 * 1024)
 
-/* Asks for `bytes` of weights that are multiplied next: the processor's own look-ahead ends
- * with each page. */
-static inline void gs_run_prefetch(const void *p, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += 64)
-        __builtin_prefetch((const char *)p + i);
-}
-
 static inline float *gs_run_scratch(const struct gs_run *run, int worker)
 {
     return run->scratch + (size_t)worker * run->scratch_size;

@@ -77,8 +77,6 @@ static void multiply_one(const struct int8_products *p, const struct gs_product 
     float y[GS_TRELLIS_ROWS];
 
     for (size_t r = begin; r < end; r += GS_TRELLIS_ROWS) {
-        if (r + GS_TRELLIS_ROWS < end)
-            gs_run_prefetch(codes_at(w, r + GS_TRELLIS_ROWS), w->native->codes_stride);
         p->run->k->trellis_dot(trellis, codes_at(w, r), p->cols / GS_TRELLIS_COLS, &p->q, y);
         memcpy(product->y + r, y, GS_MIN(end - r, (size_t)GS_TRELLIS_ROWS) * sizeof *y);
     }
