@@ -4,6 +4,7 @@
 
 #include <assert.h>
 
+#include "core/cursor.h"
 #include "core/half.h"
 #include "grid/formats.h"
 
@@ -45,6 +46,27 @@ float gs_format_f16(float v)
 void gs_put_f16(float v, uint8_t dst[2])
 {
     gs_put_u16(gs_f32_to_f16(v), dst);
+}
+
+void gs_format_get_d(const struct gs_format *f, const uint8_t *block, float *d, float *dmin)
+{
+    const uint8_t *p = block + f->d_at;
+
+    assert(gs_format_has_d(f));
+    *d = gs_f16_to_f32(gs_load_u16(p));
+    *dmin = f->mins ? gs_f16_to_f32(gs_load_u16(p + 2)) : 0;
+    if (f->mins == 1) /* such blocks hold what is added */
+        *dmin = -*dmin;
+}
+
+void gs_format_put_d(const struct gs_format *f, float d, float dmin, uint8_t *block)
+{
+    uint8_t *p = block + f->d_at;
+
+    assert(gs_format_has_d(f));
+    gs_put_f16(gs_format_f16(d), p);
+    if (f->mins)
+        gs_put_f16(gs_format_f16(f->mins == 1 ? -dmin : dmin), p + 2);
 }
 
 struct gs_point_run gs_format_run(const struct gs_format *f, const struct gs_block_scales *scales,

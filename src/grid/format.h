@@ -78,6 +78,7 @@ struct gs_format {
     float first, step;
     float (*scale_at)(unsigned s);
     bool fixed_d;      /* there is no d */
+    int d_at;          /* byte of a block where d lies, dmin right behind it; < 0: in pieces */
     unsigned mins;     /* 0: b = 0; 1: b = dmin, of any sign; else b = dmin · m, m < mins */
     void (*pack)(const struct gs_block_scales *scales, const uint32_t *codes, uint8_t *dst);
 };
@@ -87,6 +88,17 @@ const struct gs_format *gs_format_at(size_t index);
 
 /* NULL if nothing is rounded to this type. */
 const struct gs_format *gs_format_find(enum gs_type type);
+
+/* d and dmin of a packed block can be read and replaced, all else staying. */
+static inline bool gs_format_has_d(const struct gs_format *f)
+{
+    return !f->fixed_d && f->d_at >= 0;
+}
+
+/* Numbers of a packed block. dmin is 0, and ignored, where the type has none; both are rounded
+ * to f16. */
+void gs_format_get_d(const struct gs_format *f, const uint8_t *block, float *d, float *dmin);
+void gs_format_put_d(const struct gs_format *f, float d, float dmin, uint8_t *block);
 
 /* Codes in a block and in a run. */
 static inline size_t gs_format_codes(const struct gs_format *f, size_t weights)

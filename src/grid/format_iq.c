@@ -596,15 +596,16 @@ static void pack_iq1_m(const struct gs_block_scales *scales, const uint32_t *cod
     memcpy(dst, &b, sizeof b);
 }
 
-#define IQ(name, kind, weights, n, from, by)                                                   \
+/* d comes first, but for IQ1_M's, whose nibbles are apart. */
+#define IQ(name, kind, weights, n, from, by, at)                                               \
     const struct gs_format gs_format_##name = {                                                \
         .type = GS_TYPE_##kind, .block = 256, .run = (weights), .points = &points_##name,      \
-        .scales = (n), .first = (from), .step = (by), .pack = pack_##name}
+        .scales = (n), .first = (from), .step = (by), .pack = pack_##name, .d_at = (at)}
 
-IQ(iq3_s, IQ3_S, 32, 16, 1, 2);
-IQ(iq3_xxs, IQ3_XXS, 32, 16, 0.25f, 0.5f);
-IQ(iq2_s, IQ2_S, 16, 16, 0.125f, 0.25f);
-IQ(iq2_xs, IQ2_XS, 16, 16, 0.125f, 0.25f);
-IQ(iq2_xxs, IQ2_XXS, 32, 16, 0.125f, 0.25f);
-IQ(iq1_m, IQ1_M, 16, 8, 1, 2);
-IQ(iq1_s, IQ1_S, 32, 8, 1, 2);
+IQ(iq3_s, IQ3_S, 32, 16, 1, 2, 0);
+IQ(iq3_xxs, IQ3_XXS, 32, 16, 0.25f, 0.5f, 0);
+IQ(iq2_s, IQ2_S, 16, 16, 0.125f, 0.25f, 0);
+IQ(iq2_xs, IQ2_XS, 16, 16, 0.125f, 0.25f, 0);
+IQ(iq2_xxs, IQ2_XXS, 32, 16, 0.125f, 0.25f, 0);
+IQ(iq1_m, IQ1_M, 16, 8, 1, 2, -1);
+IQ(iq1_s, IQ1_S, 32, 8, 1, 2, 0);

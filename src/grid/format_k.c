@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The K types: super-blocks of 256 weights whose runs of 16 or 32 have integer scales (and
  * minima) over one f16 number each. Bits as kernels/blocks.h draws them. */
+#include <stddef.h>
 #include <string.h>
 
 #include "grid/formats.h"
@@ -104,20 +105,25 @@ static void pack_q2_k(const struct gs_block_scales *scales, const uint32_t *code
 const struct gs_format gs_format_q6_k = {
     .type = GS_TYPE_Q6_K, .block = 256, .run = 16, .points = &points_6, .scales = 256,
     .first = -128, .step = 1, .pack = pack_q6_k,
+    .d_at = offsetof(struct gs_block_q6_k, d),
 };
 const struct gs_format gs_format_q5_k = {
     .type = GS_TYPE_Q5_K, .block = 256, .run = 32, .points = &points_5, .scales = 64,
     .first = 0, .step = 1, .mins = 64, .pack = pack_q5_k,
+    .d_at = offsetof(struct gs_block_q5_k, d),
 };
 const struct gs_format gs_format_q4_k = {
     .type = GS_TYPE_Q4_K, .block = 256, .run = 32, .points = &points_4, .scales = 64,
     .first = 0, .step = 1, .mins = 64, .pack = pack_q4_k,
+    .d_at = offsetof(struct gs_block_q4_k, d),
 };
 const struct gs_format gs_format_q3_k = {
     .type = GS_TYPE_Q3_K, .block = 256, .run = 16, .points = &points_3, .scales = 64,
     .first = -32, .step = 1, .pack = pack_q3_k,
+    .d_at = offsetof(struct gs_block_q3_k, d),
 };
 const struct gs_format gs_format_q2_k = {
     .type = GS_TYPE_Q2_K, .block = 256, .run = 16, .points = &points_2, .scales = 16,
     .first = 0, .step = 1, .mins = 16, .pack = pack_q2_k,
+    .d_at = offsetof(struct gs_block_q2_k, d),
 };

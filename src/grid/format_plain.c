@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Block types with one f16 scale: Q8_0 Q5_0 Q5_1 Q4_0 Q4_1 Q2_0 Q1_0, and the ternary TQ1_0 and
  * TQ2_0. One run a block; bits as kernels/blocks.h draws them. */
+#include <stddef.h>
 #include <string.h>
 
 #include "grid/formats.h"
@@ -136,7 +137,8 @@ static void pack_tq1_0(const struct gs_block_scales *scales, const uint32_t *cod
 #define PLAIN(name, kind, weights, set, n_mins)                                                \
     const struct gs_format gs_format_##name = {                                                \
         .type = GS_TYPE_##kind, .block = (weights), .run = (weights), .points = &(set),        \
-        .scales = 1, .first = 1, .mins = (n_mins), .pack = pack_##name}
+        .scales = 1, .first = 1, .mins = (n_mins), .pack = pack_##name,                        \
+        .d_at = offsetof(struct gs_block_##name, d)}
 
 PLAIN(q8_0, Q8_0, 32, points_8, 0);
 PLAIN(q5_0, Q5_0, 32, points_5, 0);
