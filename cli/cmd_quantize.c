@@ -200,8 +200,8 @@ static const struct option options[] = {
      offsetof(struct settings, imatrix), 0, 0},
     {0, "tokens", "N", "tokens of calibration; 0 = 32768 of a text, 4096 of own samples",
      &kind_u64, offsetof(struct settings, tokens), 0, 0},
-    {0, "tune", "STAGE", "block, e2e or both: tune scales, tables and norms of the native file on the "
-     "calibration text", &kind_string, offsetof(struct settings, tune), 0, 0},
+    {0, "tune", "STAGE", "block, e2e or both: tune the scales and norms (of a native file also tables and "
+     "factors) on the calibration text", &kind_string, offsetof(struct settings, tune), 0, 0},
     {0, "dry-run", NULL, "print the plan and stop", &kind_flag,
      offsetof(struct settings, dry_run), 0, 0},
     {0, "resume", NULL, "go on with the work that an interrupted run left in FILE.work",

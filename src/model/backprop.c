@@ -284,6 +284,11 @@ void gs_backprop_logits(struct gs_backprop *bp, size_t first, size_t rows, float
         gs_softcap_forward(&bp->pass.run, c->logit_softcap, out, rows * c->n_vocab);
 }
 
+float *gs_backprop_final(struct gs_backprop *bp)
+{
+    return bp->final;
+}
+
 /* ---- backwards ------------------------------------------------------------------------------ */
 
 /* bp->logits hold G of rows first …; its gradients go to the output matrix and to dx. */
@@ -406,4 +411,13 @@ void gs_backprop_divergence(struct gs_backprop *bp, const int32_t *tokens,
 
     assert(bp->has_teacher && !bp->no_grads);
     *loss = run(bp, tokens, &goal, true);
+}
+
+void gs_backprop_measure_divergence(struct gs_backprop *bp, const int32_t *tokens,
+                                    gs_teacher_fn teacher, void *ctx, double *loss)
+{
+    struct goal goal = {.teacher = teacher, .ctx = ctx};
+
+    assert(bp->has_teacher);
+    *loss = run(bp, tokens, &goal, false);
 }

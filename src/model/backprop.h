@@ -49,10 +49,18 @@ void gs_backprop_divergence(struct gs_backprop *bp, const int32_t *tokens,
                             gs_teacher_fn teacher, void *ctx, size_t top, float weight,
                             double *loss);
 
+/* Only Σ KL. */
+void gs_backprop_measure_divergence(struct gs_backprop *bp, const int32_t *tokens,
+                                    gs_teacher_fn teacher, void *ctx, double *loss);
+
 /* Hidden states of a batch, then logits of `rows` of them into out (rows, V): a teacher is a
  * gs_backprop too. */
 void gs_backprop_forward(struct gs_backprop *bp, const int32_t *tokens);
 void gs_backprop_logits(struct gs_backprop *bp, size_t first, size_t rows, float *out);
+
+/* What the head reads, (B·T, C), as the last forward left it. May be kept and put back: a teacher
+ * that sees a batch again needs no forward. */
+float *gs_backprop_final(struct gs_backprop *bp);
 
 /* Piece by piece, for tuning a block at a time: N = B·T rows. embed: what block 0 reads; block:
  * y (N, C) from x, kept for a backward that follows at once; block_backward: dx from G of y to

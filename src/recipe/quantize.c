@@ -85,9 +85,7 @@ static int check_options(const struct gs_quantize_options *o, const struct gs_re
         return gs_fail(err, GS_E_ARG, "an importance matrix is not that of a folded model: give "
                        "a calibration text");
     struct gs_tune stages;
-    if (o->tune && o->type)
-        return gs_fail(err, GS_E_ARG, "tuning is for native files, not for block types");
-    if (o->tune && (rc = gs_tune_stages(o->tune, &stages, err)))
+    if (o->tune && (rc = gs_tune_stages(o->tune, o->type, &stages, err)))
         return rc;
     if (!stat(dst, &st) && !o->overwrite)
         return gs_fail(err, GS_E_IO, "%s: exists already", dst);
@@ -442,15 +440,18 @@ static int round_all(struct gs_work *work, const char *dst, struct gs_err *err)
 static int tune_draft(struct gs_work *work, const char *draft, struct gs_err *err)
 {
     const struct gs_quantize_options *o = work->options;
-    struct gs_tune tune = {.teacher = gs_store_path(work->store), .team = work->team,
+    const struct gs_store *source = work->source ? work->source : work->store;
+    struct gs_tune tune = {.teacher = gs_store_path(source), .team = work->team,
                            .tokens = work->calib.tokens, .sequences = work->calib.sequences,
                            .ctx = work->calib.ctx, .progress = o->progress,
                            .progress_ctx = o->progress_ctx};
     size_t n = strlen(draft) + 16;
     char *tuned = gs_alloc(n, 1);
-    int rc = tuned ? gs_tune_stages(o->tune, &tune, err) : gs_fail_nomem(err, draft);
+    int rc = tuned ? gs_tune_stages(o->tune, o->type, &tune, err) : gs_fail_nomem(err, draft);
 
     if (!rc) {
+        if (o->type)
+            tune.held = GS_MIN(GS_MAX(tune.sequences / 8, 1u), tune.sequences - 1);
         snprintf(tuned, n, "%s.tuned", draft);
         rc = gs_tune_file(&tune, draft, tuned, NULL, err);
         if (!rc && rename(tuned, draft))

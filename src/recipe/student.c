@@ -9,6 +9,7 @@
 #include "core/half.h"
 #include "file/gguf.h"
 #include "model/native.h"
+#include "recipe/student_stock.h"
 
 #define F16_MAX 65504.0f
 #define F16_MIN 0x1p-14f
@@ -23,10 +24,13 @@ struct part {
     const struct gs_param *vector; /* a norm: the dense parameter; NULL: scale or factor */
 };
 
+/* Native, or of a block type. */
 struct matrix {
-    const struct gs_native *native;
+    const struct gs_native *native; /* NULL: of a block type */
+    struct gs_stock_matrix stock;
     const struct gs_param *dense;
     size_t scale, factor, table; /* parts; SIZE_MAX: the file has none */
+    size_t d, dmin;              /* parts of a block type's; dmin may be SIZE_MAX */
     float *k;             /* (rows, cols) */
     float *f;             /* (cols) the factor now */
     int8_t *index;        /* (rows, cols) ± (1 + index); NULL: no table */
@@ -179,19 +183,55 @@ static int make_k(struct gs_student *s, struct matrix *m, struct gs_err *err)
     return rc;
 }
 
+static int add_stock(struct gs_student *s, const struct gs_param *p, const struct gs_tensor *t,
+                     struct gs_err *err)
+{
+    struct matrix *m = &s->matrices[s->n_matrices];
+    struct gs_stock_matrix *stock = &m->stock;
+    float *d = NULL, *dmin = NULL;
+    const void *data;
+    uint64_t row_bytes;
+    int rc;
+
+    if (!gs_stock_learns(t))
+        return GS_OK;
+    if ((rc = gs_store_data(s->store, t, &data, err)) ||
+        (rc = gs_type_row_bytes(t->type, p->cols, &row_bytes, err)))
+        return rc;
+    *stock = (struct gs_stock_matrix){.format = gs_format_find(t->type), .data = data,
+                                      .rows = p->rows, .cols = p->cols, .row_bytes = row_bytes};
+    size_t n = gs_stock_blocks(stock);
+    d = gs_alloc(n, sizeof *d);
+    dmin = gs_alloc(n, sizeof *dmin);
+    rc = d && dmin ? GS_OK : gs_fail_nomem(err, p->name);
+    m->dense = p;
+    m->scale = m->factor = m->table = m->dmin = SIZE_MAX;
+    if (!rc) {
+        s->n_matrices++;
+        gs_stock_read(stock, d, dmin);
+        rc = add_part(s, t, p, d, n, 0, &m->d, err);
+    }
+    if (!rc && stock->format->mins)
+        rc = add_part(s, t, p, dmin, n, 0, &m->dmin, err);
+    gs_free(&d);
+    gs_free(&dmin);
+    return rc;
+}
+
 static int add_matrix(struct gs_student *s, const struct gs_param *p, struct gs_err *err)
 {
     const struct gs_tensor *t = gs_store_find(s->store, p->name);
-    const struct gs_native *native = gs_natives_matrix(s->lm->natives, t);
+    const struct gs_native *native = s->lm->natives ? gs_natives_matrix(s->lm->natives, t) : NULL;
     struct matrix *m = &s->matrices[s->n_matrices];
     int rc;
 
     if (!native)
-        return GS_OK;
+        return add_stock(s, p, t, err);
     const struct gs_native_facts *facts = gs_natives_facts(s->lm->natives, t);
     s->n_matrices++;
     m->native = native;
     m->dense = p;
+    m->d = m->dmin = SIZE_MAX;
     if ((rc = add_part(s, facts->scale, p, native->scales, native->rows, facts->unit,
                        &m->scale, err)) ||
         (rc = add_factor(s, facts, m, err)) || (rc = add_table(s, facts, m, err)))
@@ -212,9 +252,9 @@ static int list_parts(struct gs_student *s, struct gs_err *err)
     size_t max = gs_store_count(s->store);
     int rc = GS_OK;
 
-    s->parts = gs_alloc(max, sizeof *s->parts);
+    s->parts = gs_alloc(2 * max, sizeof *s->parts); /* a tensor of blocks has two */
     s->matrices = gs_alloc(max, sizeof *s->matrices);
-    s->theta.list = gs_alloc(max, sizeof *s->theta.list);
+    s->theta.list = gs_alloc(2 * max, sizeof *s->theta.list);
     if (!s->parts || !s->matrices || !s->theta.list)
         return gs_fail_nomem(err, "the student's parameters");
     for (size_t i = 0; !rc && i < s->params->n; i++) {
@@ -277,6 +317,14 @@ void gs_student_close(struct gs_student **sp)
 }
 
 /* ---- θ to weights, and back -------------------------------------------------------------------- */
+
+static struct gs_stock_numbers numbers_of(const struct gs_student *s, size_t part)
+{
+    if (part == SIZE_MAX)
+        return (struct gs_stock_numbers){.base = NULL};
+    return (struct gs_stock_numbers){
+        s->parts[part].base, s->theta.values + s->theta.list[s->parts[part].at].offset};
+}
 
 struct rows_job {
     const struct gs_student *s;
@@ -354,6 +402,10 @@ int gs_student_build(struct gs_student *s, uint32_t il, struct gs_err *err)
         struct rows_job job = {.s = s, .m = m, .w = s->params->values + m->dense->offset};
         if (!in_layer(s, m->dense, il))
             continue;
+        if (!m->native) {
+            gs_stock_build(&m->stock, s->team, numbers_of(s, m->d), numbers_of(s, m->dmin), job.w);
+            continue;
+        }
         refresh_factor(s, m);
         if (m->index && (rc = build_k(s, m, err)))
             return rc;
@@ -443,10 +495,16 @@ int gs_student_project(struct gs_student *s, uint32_t il, float *grads, float *o
     }
     for (size_t i = 0; !rc && i < s->n_matrices; i++) {
         const struct matrix *m = &s->matrices[i];
-        struct rows_job job = {.s = s, .m = m, .w = grads + m->dense->offset,
-                               .ds = theta_of(s, m->scale, out)};
+        struct rows_job job = {.s = s, .m = m, .w = grads + m->dense->offset};
         if (!in_layer(s, m->dense, il))
             continue;
+        if (!m->native) {
+            gs_stock_project(&m->stock, s->team, job.w, numbers_of(s, m->d),
+                             numbers_of(s, m->dmin), theta_of(s, m->d, out),
+                             m->dmin == SIZE_MAX ? NULL : theta_of(s, m->dmin, out));
+            continue;
+        }
+        job.ds = theta_of(s, m->scale, out);
         if (m->native->out)
             rc = gs_transform_columns(m->native->out, GS_TRANSFORM_DUAL, s->team, job.w,
                                       m->native->cols, m->native->cols, err);
@@ -476,7 +534,7 @@ static const struct matrix *owner_of(const struct gs_student *s, size_t part)
 {
     for (size_t i = 0; i < s->n_matrices; i++) {
         const struct matrix *m = &s->matrices[i];
-        if (m->scale == part || m->factor == part || m->table == part)
+        if (m->scale == part || m->factor == part || m->table == part || m->d == part)
             return m;
     }
     return NULL;
@@ -502,11 +560,27 @@ static void encode_table(const struct gs_student *s, const struct matrix *m, int
         out[j] = (int8_t)rintf(now(s, m->table, j) / step);
 }
 
+static int write_stock(const struct gs_student *s, const struct matrix *m,
+                       struct gs_gguf_writer *w, size_t index, struct gs_err *err)
+{
+    size_t bytes = m->stock.rows * m->stock.row_bytes;
+    uint8_t *blocks = gs_alloc(bytes, 1);
+
+    if (!blocks)
+        return gs_fail_nomem(err, m->dense->name);
+    gs_stock_write(&m->stock, numbers_of(s, m->d), numbers_of(s, m->dmin), blocks);
+    int rc = gs_gguf_write(w, index, blocks, bytes, err);
+    gs_free(&blocks);
+    return rc;
+}
+
 static int write_part(const struct gs_student *s, size_t part, struct gs_gguf_writer *w,
                       size_t index, struct gs_err *err)
 {
     const struct part *p = &s->parts[part];
     const struct matrix *m = owner_of(s, part);
+    if (m && !m->native)
+        return write_stock(s, m, w, index, err);
     float unit = m && m->scale == part && m->index ? p->unit / table_stretch(s, m) : p->unit;
     uint16_t *f16 = gs_alloc(p->n, sizeof *f16);
     float *f32 = gs_alloc(p->n, sizeof *f32);

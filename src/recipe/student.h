@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A native file as a student: its codes stay, what surrounds them learns.
+ * A quantized file as a student: its codes stay, what surrounds them learns. Matrices of block
+ * types are in student_stock.h; a native one is
  *
  *     W = T_out⁻¹ · diag(s) · K · diag(f)        K = G · H,  G_rc = ± τ[index_rc]
  *
@@ -12,8 +13,8 @@
  *     ds_r = Σ_c dU_rc K_rc f_c      df_c = Σ_r dU_rc s_r K_rc
  *     dG = (dU_rc s_r f_c) · Hᵀ      dτ_j = Σ ± dG_rc over index_rc = j
  *
- * Memory: W, its gradient and K in f32 and indices: 13 bytes a weight of the model. Private to
- * recipe. */
+ * Memory: W and its gradient in f32, of native matrices K and indices too: 8 or 13 bytes a weight
+ * of the model. Private to recipe. */
 #ifndef GS_RECIPE_STUDENT_H
 #define GS_RECIPE_STUDENT_H
 

@@ -26,20 +26,24 @@ struct tuner {
     double *sums;
     float *states, *wanted;                /* (sequences, ctx, C): student's, teacher's */
     float *y, *dx;                         /* (ctx, C) */
+    float *taught_states;                  /* (sequences, ctx, C) what the teacher's head reads */
+    bool *recalled;                        /* (sequences) */
+    size_t learned;                        /* sequences that are learned from */
     uint64_t done, total;
 };
 
-int gs_tune_stages(const char *name, struct gs_tune *t, struct gs_err *err)
+int gs_tune_stages(const char *name, bool stock, struct gs_tune *t, struct gs_err *err)
 {
     bool both = !strcmp(name, "both"), block = both || !strcmp(name, "block");
     bool whole = both || !strcmp(name, "e2e");
 
     if (!block && !whole)
         return gs_fail(err, GS_E_ARG, "tune %s: give block, e2e or both", name);
-    t->block_passes = block ? 4 : 0;
-    t->whole_passes = whole ? 3 : 0;
-    t->block_rate = 5e-3;
-    t->whole_rate = 4e-3;
+    /* A stock file has a number for every block: so many follow the noise at higher rates. */
+    t->block_passes = !block ? 0 : stock ? 2 : 4;
+    t->whole_passes = !whole ? 0 : stock ? 2 : 3;
+    t->block_rate = stock ? 1e-3 : 5e-3;
+    t->whole_rate = stock ? 1e-3 : 4e-3;
     return GS_OK;
 }
 
@@ -135,7 +139,7 @@ static int tune_block(struct tuner *u, uint32_t il, struct gs_tune_result *resul
                       double *energy, struct gs_err *err)
 {
     size_t n = u->t->ctx * u->lm->config.n_embd;
-    uint64_t steps = (uint64_t)u->t->block_passes * u->t->sequences;
+    uint64_t steps = (uint64_t)u->t->block_passes * u->learned;
     double all, ignored;
     int rc = GS_OK;
 
@@ -147,7 +151,7 @@ static int tune_block(struct tuner *u, uint32_t il, struct gs_tune_result *resul
     *energy += all;
     forget(u);
     for (uint64_t step = 1; !rc && step <= steps; step++) {
-        size_t s = (step - 1) % u->t->sequences;
+        size_t s = (step - 1) % u->learned;
         clear_grads(u, il);
         gs_backprop_block(u->learner, il, u->states + s * n, u->y);
         compare(u, u->wanted + s * n, &ignored);
@@ -192,31 +196,80 @@ static void teach(void *ctx, size_t first, size_t rows, float *out)
     gs_backprop_logits(ctx, first, rows, out);
 }
 
+static const int32_t *tokens_of(const struct tuner *u, size_t sequence)
+{
+    return u->t->tokens + sequence * u->t->ctx;
+}
+
+/* The teacher as it is after sequence s: forwards once, then from what is kept. */
+static void recall(struct tuner *u, size_t s)
+{
+    size_t n = u->t->ctx * u->lm->config.n_embd;
+    float *kept = u->taught_states + s * n;
+
+    if (!u->recalled[s]) {
+        gs_backprop_forward(u->teacher, tokens_of(u, s));
+        memcpy(kept, gs_backprop_final(u->teacher), n * sizeof *kept);
+        u->recalled[s] = true;
+    }
+    memcpy(gs_backprop_final(u->teacher), kept, n * sizeof *kept);
+}
+
+/* Mean KL a token of the sequences that are held back. */
+static double judge(struct tuner *u)
+{
+    double sum = 0, one;
+
+    for (size_t s = u->learned; s < u->t->sequences; s++) {
+        recall(u, s);
+        gs_backprop_measure_divergence(u->learner, tokens_of(u, s), teach, u->teacher, &one);
+        sum += one;
+    }
+    return u->t->held ? sum / (double)(u->t->held * u->t->ctx) : 0;
+}
+
 static int tune_whole(struct tuner *u, struct gs_tune_result *result, struct gs_err *err)
 {
     const struct gs_tune *t = u->t;
-    uint64_t steps = (uint64_t)t->whole_passes * t->sequences;
+    uint64_t steps = (uint64_t)t->whole_passes * u->learned;
     int rc = GS_OK;
 
     forget(u);
     for (uint64_t step = 1; !rc && step <= steps; step++) {
-        const int32_t *tokens = t->tokens + (step - 1) % t->sequences * t->ctx;
-        uint64_t pass = (step - 1) / t->sequences;
+        size_t s = (step - 1) % u->learned;
+        uint64_t pass = (step - 1) / u->learned;
         double loss;
         clear_grads(u, GS_STUDENT_ALL);
-        gs_backprop_forward(u->teacher, tokens);
-        gs_backprop_divergence(u->learner, tokens, teach, u->teacher, 0,
+        recall(u, s);
+        gs_backprop_divergence(u->learner, tokens_of(u, s), teach, u->teacher, 0,
                                1 / (float)t->ctx, &loss);
         if (pass == 0)
-            result->whole_before += loss / (double)(t->ctx * t->sequences);
+            result->whole_before += loss / (double)(t->ctx * u->learned);
         if (pass + 1 == t->whole_passes)
-            result->whole_after += loss / (double)(t->ctx * t->sequences);
+            result->whole_after += loss / (double)(t->ctx * u->learned);
         if (!(rc = learn(u, GS_STUDENT_ALL, t->whole_rate, step, steps, err)))
             rc = tell(u, err);
     }
     gs_log(GS_LOG_INFO, "tuning end to end: divergence %.5f in the first pass, %.5f in the last",
            result->whole_before, result->whole_after);
     return rc;
+}
+
+/* Takes everything back if the sequences that are held back did not gain. */
+static int decide(struct tuner *u, struct gs_tune_result *result, struct gs_err *err)
+{
+    struct gs_params *theta = gs_student_theta(u->student);
+
+    result->held_after = judge(u);
+    result->kept = !u->t->held || result->held_after < result->held_before;
+    if (u->t->held)
+        gs_log(GS_LOG_INFO, "tuning: divergence on sequences set apart %.5f to %.5f%s",
+               result->held_before, result->held_after,
+               result->kept ? "" : ": not kept, nothing is changed");
+    if (result->kept)
+        return GS_OK;
+    memset(theta->values, 0, theta->floats * sizeof *theta->values);
+    return gs_student_build(u->student, GS_STUDENT_ALL, err);
 }
 
 /* ---- both --------------------------------------------------------------------------------------- */
@@ -229,7 +282,7 @@ static int prepare(struct tuner *u, const char *in, struct gs_err *err)
                                               .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-10f};
     int rc;
 
-    o.recompute = GS_RECOMPUTE_ALWAYS;
+    o.recompute = GS_RECOMPUTE_AUTO;
     o.teacher = true;
     if ((rc = gs_student_open(in, t->team, &u->student, err)) ||
         (rc = gs_store_open(t->teacher, &u->store, err)) ||
@@ -248,13 +301,18 @@ static int prepare(struct tuner *u, const char *in, struct gs_err *err)
     u->sums = gs_alloc(gs_grad_norm_sums(theta), sizeof *u->sums);
     u->y = gs_alloc(n, sizeof *u->y);
     u->dx = gs_alloc(n, sizeof *u->dx);
-    u->total = t->sequences * (t->block_passes * (uint64_t)u->lm->config.n_layer +
+    u->recalled = gs_alloc(t->sequences, sizeof *u->recalled);
+    u->taught_states = gs_alloc(t->sequences * n, sizeof *u->taught_states);
+    u->total = u->learned * (t->block_passes * (uint64_t)u->lm->config.n_layer +
                                t->whole_passes);
-    return u->grads && u->sums && u->y && u->dx ? GS_OK : gs_fail_nomem(err, "tuning");
+    return u->grads && u->sums && u->y && u->dx && u->recalled && u->taught_states
+               ? GS_OK : gs_fail_nomem(err, "tuning");
 }
 
 static void clear(struct tuner *u)
 {
+    gs_free(&u->taught_states);
+    gs_free(&u->recalled);
     gs_free(&u->dx);
     gs_free(&u->y);
     gs_free(&u->wanted);
@@ -273,14 +331,18 @@ static void clear(struct tuner *u)
 int gs_tune_file(const struct gs_tune *t, const char *in, const char *out,
                  struct gs_tune_result *result, struct gs_err *err)
 {
-    struct tuner u = {.t = t};
+    struct tuner u = {.t = t, .learned = t->sequences - t->held};
     struct gs_tune_result sums = {0};
     int rc = prepare(&u, in, err);
 
+    if (!rc)
+        sums.held_before = judge(&u);
     if (!rc && t->block_passes)
         rc = tune_blocks(&u, &sums, err);
     if (!rc && t->whole_passes)
         rc = tune_whole(&u, &sums, err);
+    if (!rc)
+        rc = decide(&u, &sums, err);
     if (!rc)
         rc = gs_student_write(u.student, out, NULL, err);
     if (!rc && result)

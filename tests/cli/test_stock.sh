@@ -102,3 +102,18 @@ tiny gpt2 other_model.gguf
 refused 1 'not made from this model' quantize other_model.gguf -o x.gguf --type Q8_0 --calib text \
     --tokens 256 -q --requantize-changed first.gguf
 refused 1 'in part' quantize model.gguf -o x.gguf --bpw 3 --requantize-changed first.gguf
+
+# --tune: the same bytes, the file says it, any reader's blocks; the same for any threads.
+expect 0 quantize model.gguf -o tuned.gguf --type Q4_0 --calib text --tokens 512 --no-eval --tune e2e
+grep -q 'divergence on sequences set apart' err || fail "no word of what tuning brought"
+expect 0 quantize model.gguf -o plain.gguf --type Q4_0 --calib text --tokens 512 --no-eval
+expect 0 "$GOSSET" inspect --tensors tuned.gguf
+cp out tensors
+expect 0 "$GOSSET" inspect --tensors plain.gguf
+same out tensors "tuning changed tensors"
+expect 0 "$GOSSET" inspect --meta tuned.gguf
+grep -q 'gosset.tune .*e2e' out || fail "the file does not say that it is tuned"
+expect 0 quantize model.gguf -o other.gguf --type Q4_0 --calib text --tokens 512 --no-eval --tune e2e \
+    --overwrite -t 1 --cpu scalar
+same tuned.gguf other.gguf "tuning depends on threads or kernels"
+refused 1 'give block, e2e or both' quantize model.gguf -o x.gguf --type Q4_0 --tune whole
