@@ -149,7 +149,7 @@ static int run(const struct settings *s)
         .imatrix = s->imatrix, .type = s->type, .pure = s->pure, .keep = s->keep.path,
         .n_keep = s->keep.count, .size = s->size,
         .reuse = s->requantize_changed,
-        .fold = s->fold && strcmp(s->fold, "none") ? s->fold : NULL,
+        .fold = s->fold,
         .allow_requantize = s->allow_requantize, .overwrite = s->overwrite,
         .resume = s->resume, .dry_run = s->dry_run, .no_eval = s->no_eval, .tune = s->tune,
         .threads = s->threads, .plan = show_plan, .progress = progress};
@@ -187,8 +187,8 @@ static const struct option options[] = {
      "a file made from MODEL before", &kind_string,
      offsetof(struct settings, requantize_changed), 0, 0},
     {0, "fold", "LIST", "with --type: transforms folded into the weights first: names with commas "
-     "of rotate-residual, untie, rotate-values, scale-values, scale-norms, scale-ffn; auto: those "
-     "that lower layer errors; none", &kind_string, offsetof(struct settings, fold), 0, 0},
+     "of rotate-residual, untie, rotate-values, scale-values, scale-norms, scale-ffn; none; auto: "
+     "those that lower layer errors, the default where there is calibration", &kind_string, offsetof(struct settings, fold), 0, 0},
     {0, "recipe", "RECIPE", "a name of gosset recipes, a file, or pairs such as "
      "grid=trellis12,seed=1", &kind_string,
      offsetof(struct settings, recipe), 0, 0},

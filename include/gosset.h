@@ -439,7 +439,8 @@ struct gs_quantize_options {
     const char *reuse;           /* a stock file made from src before: matrices that keep their
                                     type are taken from it; or NULL */
     const char *fold;            /* stock files: transforms to fold into the weights, by name with
-                                    commas, or "auto": those that lower layer errors; NULL: none */
+                                    commas; "none"; "auto", or NULL where second moments are
+                                    gathered and nothing is reused: those that lower layer errors */
     const char *recipe;          /* a name of gs_recipe_info, a file, "key=value,…", or pairs
                                     behind one of the others: "gptq,seed=7"; NULL = the default.
                                     With a codebook bpw may be 0: bits as the recipe says */

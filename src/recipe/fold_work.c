@@ -76,10 +76,11 @@ static int replace(struct gs_work *work, const char *dst, struct gs_err *err)
     return gs_work_decoder(work, err);
 }
 
-int gs_work_fold(struct gs_work *work, const char *dst, bool need_model, struct gs_err *err)
+int gs_work_fold(struct gs_work *work, const char *list, const char *dst, bool need_model,
+                 struct gs_err *err)
 {
     const struct gs_quantize_options *o = work->options;
-    struct gs_fold_options options = {.list = o->fold, .seed = work->recipe.seed,
+    struct gs_fold_options options = {.list = list, .seed = work->recipe.seed,
                                       .damping = work->recipe.damping, .team = work->team,
                                       .progress = o->progress, .progress_ctx = o->progress_ctx};
     int *types = find_types(work), rc = types ? GS_OK : gs_fail_nomem(err, "folding");

@@ -54,6 +54,17 @@ static bool is_auto(const struct gs_quantize_options *o)
     return o->type && !strcasecmp(o->type, "auto");
 }
 
+/* The transforms to fold; by default those that second moments say help. What was made before
+ * (--requantize-changed) has the transforms of its own types, so there nothing is chosen anew. */
+static const char *fold_list(const struct gs_work *work)
+{
+    const struct gs_quantize_options *o = work->options;
+
+    if (o->fold)
+        return strcmp(o->fold, "none") ? o->fold : NULL;
+    return o->type && work->uses_h && !o->reuse ? "auto" : NULL;
+}
+
 static int check_options(const struct gs_quantize_options *o, const struct gs_recipe *recipe,
                          const char *dst, struct gs_err *err)
 {
@@ -78,10 +89,11 @@ static int check_options(const struct gs_quantize_options *o, const struct gs_re
     if (!(codebook && o->bpw == 0) && (!o->type || is_auto(o)) && !o->size &&
         !(o->bpw > 0 && o->bpw <= 64))
         return gs_fail(err, GS_E_ARG, "%g bits a weight: give a number from 1 on", o->bpw);
-    if (!o->type && o->fold)
+    bool fold = o->fold && strcmp(o->fold, "none");
+    if (!o->type && fold)
         return gs_fail(err, GS_E_ARG, "folding is for block types; a native file has transforms "
                        "of its own");
-    if (o->fold && o->imatrix)
+    if (fold && o->imatrix)
         return gs_fail(err, GS_E_ARG, "an importance matrix is not that of a folded model: give "
                        "a calibration text");
     struct gs_tune stages;
@@ -528,13 +540,15 @@ static int prepare(struct gs_work *work, const char *src, const char *dst, struc
 {
     const struct gs_quantize_options *o = work->options;
     bool later = is_auto(o);
-    int rc;
+    int rc = open_source(work, src, dst, err);
 
-    if ((rc = open_source(work, src, dst, err)) ||
-        (o->fold && (rc = gs_fold_check(work->lm, o->fold, work->uses_h, err))) ||
+    if (rc)
+        return rc;
+    const char *fold = fold_list(work);
+    if ((fold && (rc = gs_fold_check(work->lm, fold, work->uses_h, err))) ||
         (!later && (rc = make_plan(work, err))) || (rc = calibrate(work, err)))
         return rc;
-    if (o->fold && (rc = gs_work_fold(work, dst, later || !o->dry_run, err)))
+    if (fold && (rc = gs_work_fold(work, fold, dst, later || !o->dry_run, err)))
         return rc;
     return later || work->source ? make_plan(work, err) : GS_OK;
 }

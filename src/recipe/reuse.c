@@ -34,8 +34,8 @@ static int check_source(const struct gs_work *work, const struct gs_store *old,
     if ((rc = gs_meta_get_str(gs_store_meta(old), "gosset.fold.hash", &hash, err)) < 0)
         return rc;
     if (rc ? !gs_str_equal(hash, want) : fold != 0)
-        return gs_fail(err, GS_E_ARG, "%s: other transforms are folded into its weights",
-                       gs_store_path(old));
+        return gs_fail(err, GS_E_ARG, "%s: other transforms are folded into its weights (--fold "
+                       "none makes files without any)", gs_store_path(old));
     return GS_OK;
 }
 

@@ -76,10 +76,11 @@ struct gs_work {
 /* The decoder for work->lm and the calibration set. */
 int gs_work_decoder(struct gs_work *work, struct gs_err *err) GS_MUST_USE;
 
-/* Decides what options->fold folds, by the plan's types if there is a plan, and puts the folded
+/* Decides what of `list` is folded, by the plan's types if there is a plan, and puts the folded
  * model in the source's place, if need_model or the plan changes with it: the plan is then to be
  * made anew. */
-int gs_work_fold(struct gs_work *work, const char *dst, bool need_model, struct gs_err *err)
+int gs_work_fold(struct gs_work *work, const char *list, const char *dst, bool need_model,
+                 struct gs_err *err)
     GS_MUST_USE;
 
 /* GS_E_STOPPED if the caller wants so. */

@@ -13,6 +13,7 @@ expect 0 quantize model.gguf -o small.gguf --type q4_0 --calib text --tokens 102
 planned=$(json file_bytes)
 [ ! -e small.gguf ] || fail "--dry-run wrote a file"
 expect 0 quantize model.gguf -o small.gguf --type q4_0 --calib text --tokens 1024 --json
+grep -q 'fold scale-ffn' err || fail "nothing was folded"
 is "$(json file_bytes)" "$planned" "bytes of the plan"
 is "$(wc -c <small.gguf)" "$planned" "bytes of the file"
 feedback=$(json eval.kld_mean) bytes=$(json bytes)
@@ -80,7 +81,7 @@ refused 1 'second moments' quantize model.gguf -o x.gguf --type auto --bpw 5 --c
 expect 2 quantize model.gguf -o x.gguf --size 3lb
 
 # Only what changed is done again: all else has the bytes of before.
-expect 0 quantize model.gguf -o first.gguf --type Q4_0 --calib text --tokens 512 --no-eval
+expect 0 quantize model.gguf -o first.gguf --type Q4_0 --calib text --tokens 512 --no-eval --fold none
 expect 0 quantize model.gguf -o again.gguf --type Q4_0 --calib text --tokens 512 --no-eval \
     --requantize-changed first.gguf
 grep -q '15 of 15 matrices' err || fail "not all matrices were taken over"

@@ -57,5 +57,4 @@ within "$(json file_bytes)" $((bytes + 15 * 64)) $((bytes + 15 * 128 + 64))
 is "$(wc -c <t.gguf)" "$(json file_bytes)"
 expect 0 "$GOSSET" run t.gguf -p "Once upon" -n 5 --temp 0
 [ -z "$(ls | grep -e work -e draft -e tuned -e part)" ] || fail "something is left"
-refused 1 'native files' "$GOSSET" quantize a.gguf -o e.gguf --type q4_0 --calib text --tune block
 refused 1 'give block, e2e or both' "$GOSSET" quantize a.gguf -o e.gguf --bpw 10 --calib text --tune all

@@ -48,7 +48,7 @@ for arch in llama gemma3 gpt2; do
     done
 done
 for type in q4_0 q5_1 mxfp4; do
-    "$gosset" quantize "$work/llama.gguf" -o "$work/stock.gguf" --type $type \
+    "$gosset" quantize "$work/llama.gguf" -o "$work/stock.gguf" --type $type --fold none \
         --calib "$text" --tokens 1024 --no-eval --quiet --overwrite >/dev/null 2>&1
     measure "llama-stock-$type" "$divergence" "$work/stock.gguf" --ref "$work/llama.gguf" \
         --text "$text" --ctx 128
