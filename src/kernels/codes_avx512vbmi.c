@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The product of panels of codes (int8.h): 2 × 16 rows and up to 6 vectors at once. A group
  * takes eight VPDPBUSD and five other instructions for 16 rows and a vector. */
+#include "kernels/dot4_avx512vbmi.h"
 #include "kernels/tile_avx2.h"
 
 #define PANELS 2
@@ -15,14 +16,6 @@ struct product {
     size_t y_stride;
 };
 
-static GS_ALWAYS_INLINE __m512i four_wide(const int8_t *x)
-{
-    int32_t v;
-
-    memcpy(&v, x, sizeof v);
-    return _mm512_set1_epi32(v);
-}
-
 /* Adds Σ u v over a group, one byte of v at q. */
 static GS_ALWAYS_INLINE void add_group(const uint8_t *record, size_t w_stride, const int8_t *q,
                                        size_t q_stride, size_t panels, size_t cols,
@@ -35,7 +28,7 @@ static GS_ALWAYS_INLINE void add_group(const uint8_t *record, size_t w_stride, c
         GS_UNROLL for (size_t t = 0; t < cols; t++) {
             __m512i v = four_wide(q + t * q_stride + 4 * s);
             GS_UNROLL for (size_t r = 0; r < panels; r++)
-                sum[r][t] = _mm512_dpbusd_epi32(sum[r][t], u[r], v);
+                add_dot4(&sum[r][t], u[r], v);
         }
     }
 }

@@ -2,9 +2,9 @@
  * 8-bit activations (int8.h). A product keeps up to 4 block rows × 6 vectors of sums in
  * registers; weights are loaded once for 6 vectors, activations broadcast once for 4 block
  * rows. VPDPBUSD multiplies 128 + value, so sums begin at −128 · Σ q. */
-#include <immintrin.h>
 #include <math.h>
 
+#include "kernels/dot4_avx512vbmi.h"
 #include "kernels/tile_avx2.h"
 
 #define ROWS 4 /* block rows */
@@ -68,14 +68,6 @@ struct product {
     size_t y_stride;
 };
 
-static inline __m512i four_wide(const int8_t *x)
-{
-    int32_t v;
-
-    memcpy(&v, x, sizeof v);
-    return _mm512_set1_epi32(v);
-}
-
 /* All tiles of `rows` block rows times `cols` vectors. */
 static GS_ALWAYS_INLINE void multiply(const struct product *p, const struct gs_int8 *x,
                                       size_t rows, size_t cols)
@@ -96,7 +88,7 @@ static GS_ALWAYS_INLINE void multiply(const struct product *p, const struct gs_i
             GS_UNROLL for (size_t t = 0; t < cols; t++) {
                 __m512i a = four_wide(q + t * x->stride);
                 GS_UNROLL for (size_t r = 0; r < rows; r++)
-                    sum[r][t] = _mm512_dpbusd_epi32(sum[r][t], v[r], a);
+                    add_dot4(&sum[r][t], v[r], a);
             }
         }
         GS_UNROLL for (size_t t = 0; t < cols; t++) {
