@@ -45,8 +45,8 @@
 
 struct gs_int8 {
     int8_t *q;      /* −127 … 127 */
-    int8_t *low;    /* the same; NULL: none (then lanes and group are not set either) */
-    int8_t *lanes;  /* 512 bytes for every 256 elements begun; 0 beyond the end */
+    int8_t *low;    /* the same; NULL: none (then neither lanes nor group) */
+    int8_t *lanes;  /* 512 bytes for every 256 elements begun, 0 beyond the end; NULL: none */
     float *scale;
     float *group;   /* 8 for each scale; 0 beyond the end */
     int32_t *sum;
@@ -71,9 +71,10 @@ static inline struct gs_int8 gs_int8_at(const struct gs_int8 *x, size_t t, size_
     size_t at = t * x->stride + b * GS_INT8_BLOCK;
 
     return (struct gs_int8){.q = x->q + at, .low = x->low ? x->low + at : NULL,
-                            .lanes = x->low ? x->lanes + t * gs_int8_lanes(x->blocks) +
-                                                  b / 2 * (4 * GS_INT8_BLOCK)
-                                            : NULL,
+                            .lanes = x->low && x->lanes
+                                         ? x->lanes + t * gs_int8_lanes(x->blocks) +
+                                               b / 2 * (4 * GS_INT8_BLOCK)
+                                         : NULL,
                             .scale = x->scale + t * x->blocks + b,
                             .group = x->group + (t * x->blocks + b) * GS_INT8_GROUPS,
                             .sum = x->sum + t * x->blocks + b,

@@ -62,7 +62,7 @@ static float quantize_block(const float *x, const struct gs_int8 *out)
 void gs_int8_quantize_avx2(const float *x, size_t n, struct gs_int8 *out)
 {
     quantize_blocks(x, n, out, quantize_block);
-    if (out->low)
+    if (out->low && out->lanes)
         gs_int8_put_lanes(out, n);
 }
 

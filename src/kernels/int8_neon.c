@@ -98,12 +98,12 @@ void gs_int8_quantize_neon(const float *x, size_t n, struct gs_int8 *out)
     size_t even = n / 256 * 256;
 
     quantize_blocks(x, n, out, quantize_block);
-    for (size_t i = 0; out->low && i < even; i += 64) {
+    for (size_t i = 0; out->low && out->lanes && i < even; i += 64) {
         int8_t *to = out->lanes + i / 256 * 512 + i % 256 / 4;
         put_lanes(out->q + i, to);
         put_lanes(out->low + i, to + 256);
     }
-    if (out->low && even < n) {
+    if (out->low && out->lanes && even < n) {
         struct gs_int8 rest = gs_int8_at(out, 0, even / GS_INT8_BLOCK);
         gs_int8_put_lanes(&rest, n - even);
     }

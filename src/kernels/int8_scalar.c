@@ -58,7 +58,7 @@ void gs_int8_quantize_scalar(const float *x, size_t n, struct gs_int8 *out)
         *to.scale = quantize_block(x + b * GS_INT8_BLOCK,
                                    GS_MIN(GS_INT8_BLOCK, n - b * GS_INT8_BLOCK), &to);
     }
-    if (out->low)
+    if (out->low && out->lanes)
         gs_int8_put_lanes(out, n);
 }
 

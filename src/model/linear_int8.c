@@ -144,6 +144,8 @@ void gs_stored_int8_forward(const struct gs_run *run, const struct gs_product *p
 
     p.q.blocks = gs_int8_blocks(p.cols);
     p.q.stride = p.q.blocks * GS_INT8_BLOCK;
+    if (T >= PANEL_VECTORS) /* only rows as they are stored are multiplied with lanes */
+        p.q.lanes = NULL;
     for (size_t i = 0; i < count; i++)
         rows += products[i].w->rows;
     size_t least = TASK_PRODUCTS / (p.cols * T), share = rows / (8 * workers);
