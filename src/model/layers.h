@@ -74,6 +74,7 @@ void gs_stored_int8_forward(const struct gs_run *run, const struct gs_product *p
 void gs_native_forward(const struct gs_run *run, const struct gs_matrix *w, const float *bias,
                        const float *x, size_t T, float *y);
 bool gs_native_has_int8(const struct gs_native *w);
+size_t gs_native_int8_scratch(void); /* floats */
 void gs_native_int8_forward(const struct gs_run *run, const struct gs_product *products,
                             size_t count, const float *x, size_t T);
 

@@ -75,7 +75,9 @@ static void linear_rows(void *ctx, size_t begin, size_t end, int worker)
 
 size_t gs_linear_scratch(size_t cols)
 {
-    return GS_MAX(GS_MAX(PANEL_FLOATS, GS_NATIVE_ROWS * cols), gs_stored_int8_scratch(cols));
+    size_t exact = GS_MAX(PANEL_FLOATS, GS_NATIVE_ROWS * cols);
+
+    return GS_MAX(exact, GS_MAX(gs_native_int8_scratch(), gs_stored_int8_scratch(cols)));
 }
 
 static void multiply_stored(const struct gs_run *run, const struct gs_product *p,

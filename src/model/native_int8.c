@@ -5,7 +5,7 @@
  *   each matrix, rows shared out over the threads:
  *     T = 1    16 rows at a time are read and multiplied as they are decoded
  *     T > 1    64 rows × 512 columns are decoded to a panel of bytes (32 KiB, in L1 or L2),
- *              the panel is multiplied with all T vectors, then the next 512 columns
+ *              the panel is multiplied with up to 512 vectors, then the next 512 columns
  *   y (T, rows) ─ · scales ─ T_out⁻¹ ─ + bias ─▶
  *
  * Every output is the chain of kernels/int8.h over all columns, times its row's scale: the
@@ -17,6 +17,10 @@
 
 #define PANEL_ROWS 64u
 #define PANEL_COLS 512u /* whole blocks of activations */
+/* Vectors at a time: their sums with a panel's rows are kept beside it in scratch, since those of
+ * y, a whole output apart, would fall on few lines of the caches. */
+#define PANEL_VECTORS 512u
+#define PANEL_FLOATS (PANEL_ROWS * PANEL_COLS / sizeof(float))
 /* Weights worth handing to another thread. */
 #define TASK_WEIGHTS ((size_t)64 * 1024)
 
@@ -54,18 +58,14 @@ static const uint8_t *codes_at(const struct gs_matrix *w, size_t row)
     return w->native->codes + (w->first + row) / GS_TRELLIS_ROWS * w->native->codes_stride;
 }
 
-/* y[r] ← scale · unit · y[r] for rows first … first+n-1 of the view, at each vector. */
-static void apply_scales(const struct int8_products *p, const struct gs_product *product,
-                         size_t first, size_t n)
+/* y[r] = scale · unit · sum[r] for n rows from `first` on of the view. */
+static void put_scaled(const struct gs_matrix *w, size_t first, size_t n, const float *sum, float *y)
 {
-    const float *scales = product->w->native->scales + product->w->first + first;
-    float unit = product->w->native->codec->unit;
+    const float *scales = w->native->scales + w->first + first;
+    float unit = w->native->codec->unit;
 
-    for (size_t t = 0; t < p->T; t++) {
-        float *y = product->y + t * product->w->rows + first;
-        for (size_t r = 0; r < n; r++)
-            y[r] *= unit * scales[r];
-    }
+    for (size_t r = 0; r < n; r++)
+        y[r] = sum[r] * (unit * scales[r]);
 }
 
 /* Rows begin … end-1 times one vector. */
@@ -78,36 +78,39 @@ static void multiply_one(const struct int8_products *p, const struct gs_product 
 
     for (size_t r = begin; r < end; r += GS_TRELLIS_ROWS) {
         p->run->k->trellis_dot(trellis, codes_at(w, r), p->cols / GS_TRELLIS_COLS, &p->q, y);
-        memcpy(product->y + r, y, GS_MIN(end - r, (size_t)GS_TRELLIS_ROWS) * sizeof *y);
+        put_scaled(w, r, GS_MIN(end - r, (size_t)GS_TRELLIS_ROWS), y, product->y + r);
     }
 }
 
-/* The same for T vectors, n ≤ PANEL_ROWS rows from `first` on. */
+/* The same for T vectors from `t` on, n ≤ PANEL_ROWS rows from `first` on. */
 static void multiply_panel(const struct int8_products *p, const struct gs_product *product,
-                           size_t first, size_t n, uint8_t *panel)
+                           size_t first, size_t n, size_t t, size_t T, float *scratch)
 {
     const struct gs_matrix *w = product->w;
     const struct gs_codec *codec = w->native->codec;
+    uint8_t *panel = (uint8_t *)scratch;
+    float *sums = scratch + PANEL_FLOATS; /* (T, PANEL_ROWS) */
 
-    for (size_t t = 0; t < p->T; t++)
-        memset(product->y + t * w->rows + first, 0, n * sizeof *product->y);
+    memset(sums, 0, T * PANEL_ROWS * sizeof *sums);
     for (size_t c = 0; c < p->cols; c += PANEL_COLS) {
         size_t tiles = GS_MIN(PANEL_COLS, p->cols - c) / GS_TRELLIS_COLS;
-        struct gs_int8 q = gs_int8_at(&p->q, 0, c / GS_INT8_BLOCK);
+        struct gs_int8 q = gs_int8_at(&p->q, t, c / GS_INT8_BLOCK);
         for (size_t r = 0; r < n; r += GS_TRELLIS_ROWS)
             p->run->k->trellis_decode(
                 codec->trellis,
                 codes_at(w, first + r) + c / GS_TRELLIS_COLS * codec->block_bytes, tiles,
                 panel + r * tiles * GS_TRELLIS_COLS);
-        p->run->k->tile_mul(panel, tiles, n, &q, p->T, product->y + first, w->rows);
+        p->run->k->tile_mul(panel, tiles, n, &q, T, sums, PANEL_ROWS);
     }
+    for (size_t i = 0; i < T; i++)
+        put_scaled(w, first, n, sums + i * PANEL_ROWS, product->y + (t + i) * w->rows + first);
 }
 
 /* Tasks count pieces of `grain` rows through all products. */
 static void multiply_rows(void *ctx, size_t begin, size_t end, int worker)
 {
     const struct int8_products *p = ctx;
-    uint8_t *panel = (uint8_t *)gs_run_scratch(p->run, worker);
+    float *scratch = gs_run_scratch(p->run, worker);
 
     for (size_t i = 0, piece = 0; i < p->count && piece < end; i++) {
         const struct gs_product *product = &p->products[i];
@@ -118,9 +121,10 @@ static void multiply_rows(void *ctx, size_t begin, size_t end, int worker)
                 continue;
             if (p->T == 1)
                 multiply_one(p, product, r, r + n);
-            for (size_t s = 0; p->T > 1 && s < n; s += PANEL_ROWS)
-                multiply_panel(p, product, r + s, GS_MIN(PANEL_ROWS, n - s), panel);
-            apply_scales(p, product, r, n);
+            for (size_t t = 0; p->T > 1 && t < p->T; t += PANEL_VECTORS)
+                for (size_t s = 0; s < n; s += PANEL_ROWS)
+                    multiply_panel(p, product, r + s, GS_MIN(PANEL_ROWS, n - s), t,
+                                   GS_MIN(PANEL_VECTORS, p->T - t), scratch);
         }
     }
 }
@@ -161,6 +165,11 @@ static void finish_output(void *ctx, size_t begin, size_t end, int worker)
         for (size_t r = 0; product->bias && r < w->rows; r++)
             y[r] += product->bias[r];
     }
+}
+
+size_t gs_native_int8_scratch(void)
+{
+    return PANEL_FLOATS + PANEL_VECTORS * PANEL_ROWS;
 }
 
 bool gs_native_has_int8(const struct gs_native *w)
