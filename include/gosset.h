@@ -90,6 +90,16 @@ struct gs_tensor_info {
  * that call fails for a vocabulary, an adapter or an architecture that is not supported. */
 GS_API int gs_model_open(const char *path, struct gs_model **out, struct gs_err *err);
 GS_API void gs_model_close(struct gs_model **model);
+
+struct gs_load_options {
+    int threads; /* 0 = one a processor */
+    bool exact;  /* matrices of codebooks that no integer type holds exactly: in F32, not F16 */
+};
+
+/* Makes the model's network now, which else the first call does that needs it, as if by options
+ * NULL (all defaults). Does nothing once it is made. */
+GS_API int gs_model_load(struct gs_model *model, const struct gs_load_options *options,
+                         struct gs_err *err);
 GS_API void gs_model_info(const struct gs_model *model, struct gs_model_info *out);
 GS_API int gs_model_tensor(const struct gs_model *model, size_t index,
                            struct gs_tensor_info *out, struct gs_err *err);

@@ -32,10 +32,12 @@ struct gs_model {
 /* Borrowed from the model. */
 int gs_api_tokenizer(const struct gs_model *model, const struct gs_tokenizer **out,
                      struct gs_err *err) GS_MUST_USE;
-int gs_api_lm(const struct gs_model *model, struct gs_lm **out, struct gs_err *err) GS_MUST_USE;
+int gs_api_lm(const struct gs_model *model, const struct gs_load_options *options,
+              struct gs_lm **out, struct gs_err *err) GS_MUST_USE;
 
 /* Both, for measuring. */
-int gs_api_subject(const struct gs_model *model, struct gs_subject *out, struct gs_err *err)
+int gs_api_subject(const struct gs_model *model, const struct gs_load_options *options,
+                   struct gs_subject *out, struct gs_err *err)
     GS_MUST_USE;
 
 /* A metadata value as text, arrays cut after their first elements; NULL: out of memory.

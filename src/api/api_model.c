@@ -244,14 +244,28 @@ int gs_api_tokenizer(const struct gs_model *model, const struct gs_tokenizer **o
     return rc;
 }
 
-int gs_api_lm(const struct gs_model *model, struct gs_lm **out, struct gs_err *err)
+/* With a team of its own where there is something to decode. */
+static int open_lm(const struct gs_model *model, const struct gs_load_options *options,
+                   struct gs_lm **out, struct gs_err *err)
+{
+    struct gs_lm_options o = {.exact = options->exact};
+    int rc = model->part_file ? gs_team_create(options->threads, &o.team, err) : GS_OK;
+
+    if (!rc)
+        rc = gs_lm_open_with(model->store, &o, out, err);
+    gs_team_destroy(&o.team);
+    return rc;
+}
+
+int gs_api_lm(const struct gs_model *model, const struct gs_load_options *options,
+              struct gs_lm **out, struct gs_err *err)
 {
     struct gs_model_parts *p = model->parts;
     int rc = GS_OK;
 
     pthread_mutex_lock(&p->lock);
     if (!p->lm && !p->lm_err.code)
-        rc = gs_lm_open(model->store, &p->lm, &p->lm_err);
+        rc = open_lm(model, options, &p->lm, &p->lm_err);
     if (p->lm_err.code)
         rc = tell(&p->lm_err, err);
     *out = p->lm;
@@ -259,21 +273,32 @@ int gs_api_lm(const struct gs_model *model, struct gs_lm **out, struct gs_err *e
     return rc;
 }
 
-int gs_api_subject(const struct gs_model *model, struct gs_subject *out, struct gs_err *err)
+int gs_api_subject(const struct gs_model *model, const struct gs_load_options *options,
+                   struct gs_subject *out, struct gs_err *err)
 {
     int rc;
 
     *out = (struct gs_subject){.name = gs_store_path(model->store)};
     if ((rc = gs_api_tokenizer(model, &out->tokenizer, err)))
         return rc;
-    return gs_api_lm(model, &out->lm, err);
+    return gs_api_lm(model, options, &out->lm, err);
+}
+
+int gs_model_load(struct gs_model *model, const struct gs_load_options *options,
+                  struct gs_err *err)
+{
+    static const struct gs_load_options defaults;
+    struct gs_lm *lm;
+
+    return gs_api_lm(model, options ? options : &defaults, &lm, err);
 }
 
 int gs_model_runnable(const struct gs_model *model, struct gs_err *err)
 {
+    const struct gs_load_options defaults = {.threads = 0};
     struct gs_lm *lm;
 
-    return gs_api_lm(model, &lm, err);
+    return gs_api_lm(model, &defaults, &lm, err);
 }
 
 int gs_model_meta(struct gs_model *model, size_t index, const char **key, const char **type,

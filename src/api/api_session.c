@@ -39,11 +39,12 @@ struct gs_session {
 static int create_decoder(struct gs_session *s, const struct gs_session_options *options,
                           struct gs_err *err)
 {
+    const struct gs_load_options load = {.threads = options->threads, .exact = options->exact};
     struct gs_lm *lm;
     uint32_t ctx = options->ctx;
     int rc;
 
-    if ((rc = gs_api_lm(s->model, &lm, err)))
+    if ((rc = gs_api_lm(s->model, &load, &lm, err)))
         return rc;
     const struct gs_config *config = gs_lm_config(lm);
     if (!ctx)

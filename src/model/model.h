@@ -10,8 +10,17 @@
 
 struct gs_lm;
 
+/* How weights that are decoded when a model is opened are held (model/part_file.h). */
+struct gs_lm_options {
+    bool exact;           /* F32 where an integer type does not hold them exactly, else F16 */
+    struct gs_team *team; /* decodes; borrowed for the call; NULL = this thread only */
+};
+
 /* Reads the configuration, finds every tensor and checks its shape and type. The store is
  * borrowed and must outlive the model. */
+int gs_lm_open_with(struct gs_store *store, const struct gs_lm_options *options,
+                    struct gs_lm **out, struct gs_err *err) GS_MUST_USE;
+/* With exact weights, decoded by this thread. */
 int gs_lm_open(struct gs_store *store, struct gs_lm **out, struct gs_err *err) GS_MUST_USE;
 void gs_lm_close(struct gs_lm **lm);
 const struct gs_config *gs_lm_config(const struct gs_lm *lm);

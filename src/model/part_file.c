@@ -16,7 +16,7 @@ struct gs_part_file {
     struct gs_store *store;
     size_t count;
     struct gs_part_facts *facts; /* (count) */
-    float **weights;             /* (count) NULL: not yet decoded */
+    struct gs_part_stored *weights; /* (count) data NULL: not yet decoded */
     uint32_t *of_tensor;         /* per tensor of the store: 1 + matrix, or 0 */
 };
 
@@ -119,7 +119,7 @@ void gs_part_file_close(struct gs_part_file **fp)
     if (!f)
         return;
     for (size_t i = 0; f->weights && i < f->count; i++)
-        gs_free(&f->weights[i]);
+        gs_free(&f->weights[i].data);
     gs_free(&f->weights);
     gs_free(&f->facts);
     gs_free(&f->of_tensor);
@@ -134,23 +134,25 @@ const struct gs_part_facts *gs_part_file_facts(const struct gs_part_file *f,
     return mark ? &f->facts[mark - 1] : NULL;
 }
 
-int gs_part_file_weights(struct gs_part_file *f, const struct gs_tensor *t, const float **out,
+int gs_part_file_weights(struct gs_part_file *f, const struct gs_tensor *t, bool exact,
+                         struct gs_team *team, const struct gs_part_stored **out,
                          struct gs_err *err)
 {
     size_t i = f->of_tensor[tensor_index(f, t)] - 1;
-    uint64_t n = (uint64_t)f->facts[i].rows * f->facts[i].cols;
+    const struct gs_part_facts *facts = &f->facts[i];
     const void *blob;
+    float *w = NULL;
     int rc = gs_store_data(f->store, t, &blob, err);
 
-    if (!rc && !f->weights[i]) {
-        f->weights[i] = gs_alloc(n, sizeof(float));
-        rc = f->weights[i] ? gs_part_decode(blob, t->bytes, NULL, f->weights[i], err)
-                           : gs_fail_nomem(err, t->name);
-        if (rc) {
-            gs_free(&f->weights[i]);
+    if (!rc && !f->weights[i].data) {
+        w = gs_alloc((uint64_t)facts->rows * facts->cols, sizeof *w);
+        rc = w ? gs_part_decode(blob, t->bytes, team, w, err) : gs_fail_nomem(err, t->name);
+        if (!rc)
+            rc = gs_part_store(&w, facts->rows, facts->cols, exact, team, &f->weights[i], err);
+        gs_free(&w);
+        if (rc)
             rc = gs_err_prefix(err, rc, t->name);
-        }
     }
-    *out = f->weights[i];
+    *out = &f->weights[i];
     return rc;
 }

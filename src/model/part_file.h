@@ -4,8 +4,8 @@
  *   NAME.weight       I8 [bytes]: the blob; a stock runtime stops at the shape
  *   gosset.part.names string, rows u32, cols u32: arrays with one element a matrix
  *
- * They are decoded to f32 when a model is loaded: gosset has no kernels for codebooks yet, so
- * a file is as small as its codes, and running it takes the memory of its weights. */
+ * They are decoded when a model is loaded, by all threads, to rows of a type that products know:
+ * Q4_0, Q5_0 or Q8_0 where these have every weight exactly, else F16 (gs_part_store). */
 #ifndef GS_MODEL_PART_FILE_H
 #define GS_MODEL_PART_FILE_H
 
@@ -25,8 +25,10 @@ void gs_part_file_close(struct gs_part_file **file);
 const struct gs_part_facts *gs_part_file_facts(const struct gs_part_file *file,
                                                const struct gs_tensor *tensor);
 
-/* The weights (rows, cols), decoded by the first call; borrowed. Not for several threads. */
-int gs_part_file_weights(struct gs_part_file *file, const struct gs_tensor *tensor,
-                         const float **out, struct gs_err *err) GS_MUST_USE;
+/* The weights (rows, cols), decoded by the first call; borrowed. exact: F32 instead of F16. Not
+ * for several threads. */
+int gs_part_file_weights(struct gs_part_file *file, const struct gs_tensor *tensor, bool exact,
+                         struct gs_team *team, const struct gs_part_stored **out,
+                         struct gs_err *err) GS_MUST_USE;
 
 #endif

@@ -94,6 +94,7 @@ static int check_shape(const struct gs_lm *lm, const struct gs_tensor *t, const 
 static int bind_matrix(struct gs_lm *lm, const struct gs_tensor *t, struct gs_matrix *out,
                        struct gs_err *err)
 {
+    const struct gs_lm_options *o = lm->options;
     const struct gs_native *native = gs_natives_matrix(lm->natives, t);
     uint64_t row_bytes;
 
@@ -104,10 +105,10 @@ static int bind_matrix(struct gs_lm *lm, const struct gs_tensor *t, struct gs_ma
     }
     const struct gs_part_facts *part = gs_part_file_facts(lm->parts, t);
     if (part) {
-        const float *weights;
-        int failed = gs_part_file_weights(lm->parts, t, &weights, err);
-        *out = (struct gs_matrix){.type = GS_TYPE_F32, .rows = part->rows, .cols = part->cols,
-                                  .row_bytes = part->cols * sizeof *weights, .data = weights};
+        const struct gs_part_stored *s;
+        int failed = gs_part_file_weights(lm->parts, t, o->exact, o->team, &s, err);
+        *out = (struct gs_matrix){.type = s->type, .rows = part->rows, .cols = part->cols,
+                                  .row_bytes = s->row_bytes, .data = s->data};
         return failed;
     }
     if (!gs_kernels()->decode[t->type])
@@ -338,6 +339,14 @@ static int bind_all(struct gs_lm *lm, struct gs_err *err)
 
 int gs_lm_open(struct gs_store *store, struct gs_lm **out, struct gs_err *err)
 {
+    static const struct gs_lm_options defaults = {.exact = true};
+
+    return gs_lm_open_with(store, &defaults, out, err);
+}
+
+int gs_lm_open_with(struct gs_store *store, const struct gs_lm_options *options,
+                    struct gs_lm **out, struct gs_err *err)
+{
     struct gs_lm *lm = NULL;
     int rc;
 
@@ -346,6 +355,7 @@ int gs_lm_open(struct gs_store *store, struct gs_lm **out, struct gs_err *err)
     if (!lm)
         return gs_fail_nomem(err, "the model");
     lm->store = store;
+    lm->options = options;
     rc = gs_config_read(gs_store_meta(store), gs_store_path(store), &lm->config, err);
     if (rc)
         goto out;
@@ -363,6 +373,7 @@ int gs_lm_open(struct gs_store *store, struct gs_lm **out, struct gs_err *err)
         rc = gs_part_file_open(store, &lm->parts, err);
     if (!rc)
         rc = bind_all(lm, err);
+    lm->options = NULL;
 out:
     if (rc)
         gs_lm_close(&lm);

@@ -44,6 +44,7 @@ void gs_block_split(const struct gs_config *config, struct gs_block_weights *blo
 struct gs_lm {
     struct gs_config config;
     struct gs_store *store; /* borrowed */
+    const struct gs_lm_options *options; /* while it is opened */
     struct gs_model_weights model;
     struct gs_block_weights *blocks; /* n_layer of them */
     struct gs_arena vectors;

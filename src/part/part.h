@@ -30,6 +30,7 @@
 #define GS_PART_PART_H
 
 #include "codebook/codebook.h"
+#include "core/type.h"
 #include "linalg/factor.h"
 #include "transform/transform.h"
 
@@ -139,5 +140,18 @@ int gs_part_read_facts(const uint8_t *blob, uint64_t bytes, struct gs_part_facts
  * finite weights. */
 int gs_part_decode(const uint8_t *blob, uint64_t bytes, struct gs_team *team, float *w,
                    struct gs_err *err) GS_MUST_USE;
+
+/* Rows of a type that products know (part_store.c). */
+struct gs_part_stored {
+    enum gs_type type;
+    size_t row_bytes;
+    void *data; /* (rows, row_bytes), for gs_free */
+};
+
+/* The weights *w (rows, cols) from gs_alloc, which are taken, in the smallest of Q4_0, Q5_0 and
+ * Q8_0 that has every one of them to the last bit; where none does, in F16, or as they are if
+ * `exact` or beyond F16's range. */
+int gs_part_store(float **w, size_t rows, size_t cols, bool exact, struct gs_team *team,
+                  struct gs_part_stored *out, struct gs_err *err) GS_MUST_USE;
 
 #endif
