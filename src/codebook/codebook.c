@@ -169,7 +169,7 @@ void gs_codebook_unpack(const struct gs_codebook *codebook, const uint8_t *src, 
         for (size_t j = i; j < GS_MIN(i + group, count); j++) {
             bool last = j + 1 == i + group; /* the only digit that can be too large */
             codes[j] = !states ? word : !last ? word % states : GS_MIN(word, states - 1);
-            word = states ? word / states : 0;
+            word = last ? 0 : word / states;
         }
     }
 }
