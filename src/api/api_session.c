@@ -28,6 +28,7 @@ struct gs_session {
     int32_t *history; /* (ctx) the tokens in the cache */
     float *logits;    /* (V) of the last position, if have_logits */
     uint32_t n_vocab, batch;
+    uint32_t pos; /* of the history; the decoder's may be behind it after a rewind: catch_up */
     bool have_logits, guard;
     gs_progress_fn progress;
     void *progress_ctx;
@@ -114,14 +115,16 @@ uint32_t gs_session_ctx(const struct gs_session *s)
 
 uint32_t gs_session_pos(const struct gs_session *s)
 {
-    return gs_decoder_pos(s->decoder);
+    return s->pos;
 }
 
 void gs_session_rewind(struct gs_session *s, uint32_t n)
 {
     if (n >= gs_session_pos(s))
         return;
-    gs_decoder_rewind(s->decoder, n);
+    if (n < gs_decoder_pos(s->decoder))
+        gs_decoder_rewind(s->decoder, n);
+    s->pos = n;
     s->have_logits = false;
 }
 
@@ -137,14 +140,24 @@ uint32_t gs_session_match(const struct gs_session *s, const int32_t *tokens, siz
 /* One forward pass; n <= batch. On failure the cache is as before. */
 static int feed_batch(struct gs_session *s, const int32_t *tokens, size_t n, struct gs_err *err)
 {
-    uint32_t pos = gs_session_pos(s);
     int rc = gs_decoder_forward(s->decoder, tokens, n, err);
 
     if (rc)
         return rc;
-    memcpy(s->history + pos, tokens, n * sizeof *tokens);
+    memcpy(s->history + s->pos, tokens, n * sizeof *tokens);
+    s->pos += (uint32_t)n;
     s->have_logits = false;
     return GS_OK;
+}
+
+/* Feeds again what layers with a window have lost by a rewind. */
+static int catch_up(struct gs_session *s, struct gs_err *err)
+{
+    int rc = GS_OK;
+
+    for (uint32_t at; !rc && (at = gs_decoder_pos(s->decoder)) < s->pos;)
+        rc = gs_decoder_forward(s->decoder, s->history + at, GS_MIN(s->pos - at, s->batch), err);
+    return rc;
 }
 
 static void take_logits(struct gs_session *s, size_t n_last_batch)
@@ -163,6 +176,8 @@ static int feed(struct gs_session *s, const int32_t *tokens, size_t n, struct gs
         return gs_fail(err, GS_E_ARG,
                        "the text has %zu tokens, the context holds %u of which %u are in use",
                        n, ctx, pos);
+    if (n && (rc = catch_up(s, err)))
+        return rc;
     for (size_t done = 0; done < n; done += step) {
         step = GS_MIN(n - done, s->batch);
         if ((rc = feed_batch(s, tokens + done, step, err)))

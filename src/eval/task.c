@@ -209,7 +209,7 @@ static int score_tokens(struct run *run, struct tally *tally, struct gs_err *err
     size_t fed = run->tokens.count - 1, n;
     size_t kept = common_prefix(run->cached, gs_decoder_pos(decoder), tokens, run->first - 1);
 
-    gs_decoder_rewind(decoder, (uint32_t)kept);
+    kept = gs_decoder_rewind(decoder, (uint32_t)kept);
     for (size_t pos = kept; pos < fed; pos += n) {
         n = GS_MIN(fed - pos, run->batch);
         int rc = gs_decoder_forward(decoder, tokens + pos, n, err);

@@ -67,6 +67,11 @@ typedef void (*gs_panel_f32_fn)(const float *a, const float *b, size_t k, float 
 typedef void (*gs_panel_f64_fn)(const double *a, const double *b, size_t k, double *c,
                                 size_t c_stride);
 
+/* The same for the first `rows` of a and c, 1 to 8 (a still has 8 a step), with b (k, 32)
+ * stored as f16: attention over cached keys and values. */
+typedef void (*gs_panel_f16_fn)(const float *a, size_t rows, const uint16_t *b, size_t k,
+                                float *c, size_t c_stride);
+
 /* A panel of a row-major matrix: dst[p·width + i] = src[i·stride + p] for p < k and i < lines;
  * lines ≤ width, the rest of dst is left alone. */
 typedef void (*gs_transpose_f32_fn)(const float *src, size_t stride, size_t lines, size_t k,

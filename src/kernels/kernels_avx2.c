@@ -89,6 +89,7 @@ const struct gs_kernels gs_kernels_avx2 = {
     .gelu_erf_slope_f32 = gs_loop_gelu_erf_slope_f32,
     .panel_f32 = gs_panel_f32_avx2,
     .panel_f64 = gs_panel_f64_avx2,
+    .panel_f16 = gs_panel_f16_avx2,
     .transpose_f32 = gs_transpose_f32_avx2,
     .fwht_f32 = gs_fwht_f32_avx2,
     .trellis_decode = gs_trellis_decode_avx2,

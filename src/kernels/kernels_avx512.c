@@ -48,6 +48,7 @@ const struct gs_kernels gs_kernels_avx512 = {
     .gelu_erf_slope_f32 = gs_loop_gelu_erf_slope_f32,
     .panel_f32 = gs_panel_f32_avx512,
     .panel_f64 = gs_panel_f64_avx512,
+    .panel_f16 = gs_panel_f16_avx512,
     .fwht_f32 = gs_fwht_f32_avx512,
     .viterbi = gs_viterbi_avx512,
 };

@@ -76,6 +76,7 @@ const struct gs_kernels gs_kernels_neon = {
     .rms_norm_f32 = rms_norm_f32,
     .panel_f32 = gs_panel_f32_neon,
     .panel_f64 = gs_panel_f64_neon,
+    .panel_f16 = gs_panel_f16_neon,
     .transpose_f32 = gs_transpose_f32_neon,
     .fwht_f32 = gs_fwht_f32_neon,
     .trellis_decode = gs_trellis_decode_neon,

@@ -117,6 +117,7 @@ const struct gs_kernels gs_kernels_scalar = {
     .gelu_erf_slope_f32 = gs_loop_gelu_erf_slope_f32,
     .panel_f32 = gs_panel_f32_scalar,
     .panel_f64 = gs_panel_f64_scalar,
+    .panel_f16 = gs_panel_f16_scalar,
     .transpose_f32 = gs_transpose_f32_scalar,
     .fwht_f32 = gs_fwht_f32_scalar,
     .trellis_decode = gs_trellis_decode_scalar,

@@ -36,6 +36,46 @@ void gs_panel_f32_avx2(const float *a, const float *b, size_t k, float *c, size_
             panel_f32_4x16(a + i, b + j, k, c + i * c_stride + j, c_stride);
 }
 
+/* Up to 4 rows × 16 columns. */
+static GS_ALWAYS_INLINE void panel_f16(const float *a, size_t rows, const uint16_t *b, size_t k,
+                                       float *c, size_t c_stride)
+{
+    __m256 s[SUB_ROWS][2];
+
+    GS_UNROLL for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < 2; j++)
+            s[i][j] = _mm256_loadu_ps(c + i * c_stride + 8 * j);
+    for (size_t p = 0; p < k; p++, a += GS_PANEL_ROWS, b += GS_PANEL_F32) {
+        __m256 b0 = _mm256_cvtph_ps(_mm_loadu_si128((const void *)b));
+        __m256 b1 = _mm256_cvtph_ps(_mm_loadu_si128((const void *)(b + 8)));
+        GS_UNROLL for (size_t i = 0; i < rows; i++) {
+            __m256 ai = _mm256_broadcast_ss(a + i);
+            s[i][0] = _mm256_fmadd_ps(ai, b0, s[i][0]);
+            s[i][1] = _mm256_fmadd_ps(ai, b1, s[i][1]);
+        }
+    }
+    GS_UNROLL for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < 2; j++)
+            _mm256_storeu_ps(c + i * c_stride + 8 * j, s[i][j]);
+}
+
+GS_PANEL_F16_ROWS(panel_f16, 1)
+GS_PANEL_F16_ROWS(panel_f16, 2)
+GS_PANEL_F16_ROWS(panel_f16, 3)
+GS_PANEL_F16_ROWS(panel_f16, 4)
+
+void gs_panel_f16_avx2(const float *a, size_t rows, const uint16_t *b, size_t k, float *c,
+                       size_t c_stride)
+{
+    static const gs_panel_f16_rows_fn by_rows[] = {panel_f16_1, panel_f16_2, panel_f16_3,
+                                                   panel_f16_4};
+
+    for (size_t i = 0; i < rows; i += GS_COUNT(by_rows))
+        for (size_t j = 0; j < GS_PANEL_F32; j += 16)
+            by_rows[GS_MIN(rows - i, GS_COUNT(by_rows)) - 1](a + i, b + j, k,
+                                                             c + i * c_stride + j, c_stride);
+}
+
 static void panel_f64_4x8(const double *a, const double *b, size_t k, double *c,
                           size_t c_stride)
 {

@@ -47,6 +47,47 @@ void gs_panel_f64_avx512(const double *a, const double *b, size_t k, double *c,
             _mm512_storeu_pd(c + i * c_stride + 8 * j, s[i][j]);
 }
 
+static GS_ALWAYS_INLINE void panel_f16(const float *a, size_t rows, const uint16_t *b, size_t k,
+                                       float *c, size_t c_stride)
+{
+    __m512 s[GS_PANEL_ROWS][2];
+
+    GS_UNROLL for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < 2; j++)
+            s[i][j] = _mm512_loadu_ps(c + i * c_stride + 16 * j);
+    for (size_t p = 0; p < k; p++, a += GS_PANEL_ROWS, b += GS_PANEL_F32) {
+        __m512 b0 = _mm512_cvtph_ps(_mm256_loadu_si256((const void *)b));
+        __m512 b1 = _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(b + 16)));
+        GS_UNROLL for (size_t i = 0; i < rows; i++) {
+            __m512 ai = _mm512_set1_ps(a[i]);
+            s[i][0] = _mm512_fmadd_ps(ai, b0, s[i][0]);
+            s[i][1] = _mm512_fmadd_ps(ai, b1, s[i][1]);
+        }
+    }
+    GS_UNROLL for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < 2; j++)
+            _mm512_storeu_ps(c + i * c_stride + 16 * j, s[i][j]);
+}
+
+GS_PANEL_F16_ROWS(panel_f16, 1)
+GS_PANEL_F16_ROWS(panel_f16, 2)
+GS_PANEL_F16_ROWS(panel_f16, 3)
+GS_PANEL_F16_ROWS(panel_f16, 4)
+GS_PANEL_F16_ROWS(panel_f16, 5)
+GS_PANEL_F16_ROWS(panel_f16, 6)
+GS_PANEL_F16_ROWS(panel_f16, 7)
+GS_PANEL_F16_ROWS(panel_f16, 8)
+
+void gs_panel_f16_avx512(const float *a, size_t rows, const uint16_t *b, size_t k, float *c,
+                         size_t c_stride)
+{
+    static const gs_panel_f16_rows_fn by_rows[] = {panel_f16_1, panel_f16_2, panel_f16_3,
+                                                   panel_f16_4, panel_f16_5, panel_f16_6,
+                                                   panel_f16_7, panel_f16_8};
+
+    by_rows[rows - 1](a, b, k, c, c_stride);
+}
+
 /* v with its sign flipped in the lanes of `mask`, plus v's partner lanes. */
 static __m512 fwht_stage(__m512 v, __m512 partner, __mmask16 mask)
 {

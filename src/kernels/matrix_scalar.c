@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+#include "core/half.h"
+
 void gs_panel_f32_scalar(const float *a, const float *b, size_t k, float *c, size_t c_stride)
 {
     for (size_t p = 0; p < k; p++)
@@ -23,6 +25,17 @@ void gs_panel_f64_scalar(const double *a, const double *b, size_t k, double *c,
             for (size_t j = 0; j < GS_PANEL_F64; j++) {
                 double *sum = c + i * c_stride + j;
                 *sum = fma(a[p * GS_PANEL_ROWS + i], b[p * GS_PANEL_F64 + j], *sum);
+            }
+}
+
+void gs_panel_f16_scalar(const float *a, size_t rows, const uint16_t *b, size_t k, float *c,
+                         size_t c_stride)
+{
+    for (size_t p = 0; p < k; p++)
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < GS_PANEL_F32; j++) {
+                float *sum = c + i * c_stride + j, v = gs_f16_to_f32(b[p * GS_PANEL_F32 + j]);
+                *sum = fmaf(a[p * GS_PANEL_ROWS + i], v, *sum);
             }
 }
 

@@ -3,7 +3,7 @@
  *
  * All memory is one block, sized first and laid out in this order, each part aligned:
  *
- *   caches (k, v of each layer) | activations of a batch | RoPE frequencies | scratch (workers)
+ *   caches (kv.c) | activations of a batch | RoPE frequencies | scratch (workers)
  */
 #include <assert.h>
 #include <inttypes.h>
@@ -18,6 +18,8 @@ struct gs_decoder {
     struct gs_run run;
     uint32_t ctx, batch, pos;
     size_t last; /* tokens of the last batch */
+    size_t kept; /* layers with a window have lost what is before this position */
+    size_t parts; /* floats of run.parts */
     bool native; /* there is room for transformed inputs */
     bool exact;  /* no 8-bit products */
     struct gs_int8 int8;
@@ -48,19 +50,37 @@ static void *take(struct layout *l, uint64_t count, uint64_t size)
     return l->base ? l->base + at : NULL;
 }
 
+/* Chunks that a layer keeps: all of the context, or those that the windows of a batch touch
+ * wherever it begins. */
+static size_t kept_chunks(const struct gs_decoder *d, bool windowed)
+{
+    size_t all = ((size_t)d->ctx + GS_KV_CHUNK - 1) / GS_KV_CHUNK;
+    size_t seen = (size_t)d->lm->config.window + d->batch - 1;
+
+    return windowed ? GS_MIN(all, (seen + GS_KV_CHUNK - 2) / GS_KV_CHUNK + 1) : all;
+}
+
+/* Layers with a window and those without, each kind in chunks of its own. */
 static void lay_out_cache(struct gs_decoder *d, const struct gs_config *c,
                           enum gs_type type, struct layout *l)
 {
-    uint64_t positions = (uint64_t)d->ctx * c->n_head_kv;
-    uint64_t bytes = gs_type_info(type)->bytes;
-
-    for (uint32_t il = 0; il < c->n_layer; il++) {
-        struct gs_kv kv = {.type = type, .ctx = d->ctx, .heads = c->n_head_kv,
-                           .head_k = c->head_k, .head_v = c->head_v};
-        kv.k = take(l, positions, bytes * c->head_k);
-        kv.v = take(l, positions, bytes * c->head_v);
-        if (l->base)
-            d->kv[il] = kv;
+    for (int windowed = 0; windowed < 2; windowed++) {
+        struct gs_kv kv = {.type = type, .heads = c->n_head_kv, .head_k = c->head_k,
+                           .head_v = c->head_v, .chunks = kept_chunks(d, windowed)};
+        uint64_t layers = 0, bytes;
+        kv.room = GS_MIN(GS_KV_CHUNK, gs_kv_wide(d->ctx));
+        for (uint32_t il = 0; il < c->n_layer; il++)
+            layers += gs_config_is_windowed(c, il) == windowed;
+        bytes = gs_kv_chunk_bytes(&kv);
+        kv.stride = layers * bytes;
+        kv.data = take(l, layers * kv.chunks, bytes);
+        for (uint32_t il = 0; l->base && il < c->n_layer; il++)
+            if (gs_config_is_windowed(c, il) == windowed) {
+                d->kv[il] = kv;
+                kv.data += bytes;
+            }
+        if (layers)
+            d->parts = GS_MAX(d->parts, gs_attention_parts(&kv, c->n_head));
     }
 }
 
@@ -70,11 +90,10 @@ static size_t widest(const struct gs_config *c)
     return GS_MAX(GS_MAX(c->n_embd, c->n_ff), (size_t)c->n_head * GS_MAX(c->head_v, c->head_k));
 }
 
-static size_t scratch_floats(const struct gs_decoder *d, const struct gs_config *c)
+static size_t scratch_floats(const struct gs_config *c)
 {
-    size_t D = GS_MAX(c->head_k, c->head_v);
     size_t floats = GS_MAX(gs_linear_scratch(widest(c)),
-                           gs_attention_scratch(d->ctx, d->batch, D));
+                           gs_attention_scratch(c->head_k, c->head_v));
 
     return (floats + 15) / 16 * 16; /* every worker's begins on a cache line */
 }
@@ -109,7 +128,8 @@ static void lay_out(struct gs_decoder *d, bool kv_f32, struct layout *l)
     d->int8.group = take(l, blocks, GS_INT8_GROUPS * sizeof(float));
     d->int8.sum = take(l, blocks, sizeof(int32_t));
     d->run.int8 = blocks ? &d->int8 : NULL;
-    d->run.scratch_size = scratch_floats(d, c);
+    d->run.parts = take(l, gs_team_size(d->run.team) > 1 ? d->parts : 0, sizeof(float));
+    d->run.scratch_size = scratch_floats(c);
     d->run.scratch = take(l, (uint64_t)gs_team_size(d->run.team),
                           sizeof(float) * d->run.scratch_size);
     d->bytes = l->used;
@@ -188,10 +208,26 @@ uint32_t gs_decoder_pos(const struct gs_decoder *d)
     return d->pos;
 }
 
-void gs_decoder_rewind(struct gs_decoder *d, uint32_t n)
+uint32_t gs_decoder_rewind(struct gs_decoder *d, uint32_t n)
 {
+    uint32_t window = d->lm->config.window;
+
     assert(n <= d->pos);
+    if (d->kept && n + UINT64_C(1) < d->kept + window) { /* the next token sees what is lost */
+        n = 0;
+        d->kept = 0;
+    }
     d->pos = n;
+    return n;
+}
+
+/* Positions up to `end` take the places of older ones. */
+static void forget(struct gs_decoder *d, size_t end)
+{
+    size_t chunks = (end + GS_KV_CHUNK - 1) / GS_KV_CHUNK, kept = kept_chunks(d, true);
+
+    if (d->lm->config.window && chunks > kept)
+        d->kept = GS_MAX(d->kept, (chunks - kept) * GS_KV_CHUNK);
 }
 
 static int check_batch(const struct gs_decoder *d, const int32_t *tokens, size_t n,
@@ -237,6 +273,7 @@ int gs_decoder_forward(struct gs_decoder *d, const int32_t *tokens, size_t n,
     gs_norm_forward(run, c->arch->norm, act->x, n, c->n_embd, m->output_norm, m->output_norm_b,
                     c->norm_eps, act->norm);
     d->pos += (uint32_t)n;
+    forget(d, d->pos);
     d->last = n;
     return GS_OK;
 }
@@ -256,6 +293,7 @@ int gs_decoder_embed(struct gs_decoder *d, const int32_t *tokens, size_t n, floa
     const struct gs_model_weights *m = &d->lm->model;
 
     d->pos = 0;
+    d->kept = 0;
     int rc = check_batch(d, tokens, n, err);
     if (rc)
         return rc;

@@ -30,6 +30,7 @@ struct gs_run {
                        times the widest input; may be NULL without native matrices */
     const struct gs_int8 *int8; /* room for inputs as 8-bit integers: products with quantized
                        matrices are then taken in these. NULL: in f32, without rounding x */
+    float *parts;   /* room for gs_attention_parts of the largest cache; only with a team */
     gs_tap_fn tap;  /* or NULL */
     void *tap_ctx;
 };
@@ -120,18 +121,40 @@ void gs_rope_forward(const struct gs_run *run, enum gs_rope_kind kind, const flo
 void gs_rope_backward(const struct gs_run *run, enum gs_rope_kind kind, const float *table,
                       size_t n_freq, size_t T, size_t heads, size_t D, float *G);
 
-/* ---- attention.c ---- */
+/* ---- kv.c ---- */
 
-/* Keys and values of one layer: k (G, ctx, D), v (G, ctx, Dv), F16 or F32. */
+/* Positions of a chunk of the cache, and of the sums of attention. */
+#define GS_KV_CHUNK ((size_t)256)
+
+/* Keys and values of one layer: chunk c at data + c mod chunks · stride. */
 struct gs_kv {
-    void *k, *v;
-    enum gs_type type;
-    size_t ctx, heads, head_k, head_v;
+    char *data;
+    size_t stride; /* bytes from a chunk to the next */
+    size_t chunks; /* kept at a time */
+    size_t room;   /* positions of a chunk that are kept: GS_KV_CHUNK, or a smaller multiple of
+                      32 where the whole context is that small */
+    enum gs_type type; /* F16 or F32 */
+    size_t heads, head_k, head_v;
 };
+
+/* n rounded up to whole rows of 32. */
+static inline size_t gs_kv_wide(size_t n)
+{
+    return (n + GS_PANEL_F32 - 1) / GS_PANEL_F32 * GS_PANEL_F32;
+}
+
+/* Bytes of a chunk of this layer, from `room`, `type` and sizes. */
+size_t gs_kv_chunk_bytes(const struct gs_kv *kv);
+/* The rows of keys (D, 32) whose columns are positions at / 32 · 32 … of a chunk; rows of
+ * values (…, 32) from position `at` on, whose columns are dimensions d / 32 · 32 … */
+void *gs_kv_keys(const struct gs_kv *kv, size_t head, size_t chunk, size_t at);
+void *gs_kv_values(const struct gs_kv *kv, size_t head, size_t chunk, size_t at, size_t d);
 
 /* Rounds k (T, G, D) and v (T, G, Dv) to the cache's type at positions first … first+T-1. */
 void gs_kv_store(const struct gs_run *run, const struct gs_kv *kv, const float *k,
                  const float *v, size_t first, size_t T);
+
+/* ---- attention.c ---- */
 
 struct gs_attention {
     size_t heads;       /* H, a multiple of kv->heads */
@@ -144,8 +167,9 @@ struct gs_attention {
 void gs_attention_forward(const struct gs_run *run, const struct gs_attention *a,
                           const struct gs_kv *kv, const float *q, size_t first, size_t T,
                           float *y);
-/* Floats of scratch, D being the larger of the head sizes. */
-size_t gs_attention_scratch(size_t ctx, size_t batch, size_t D);
+/* Floats of scratch, and of run->parts for H query heads. */
+size_t gs_attention_scratch(size_t head_k, size_t head_v);
+size_t gs_attention_parts(const struct gs_kv *kv, size_t heads);
 
 /* ---- ffn.c ---- */
 

@@ -44,8 +44,10 @@ void gs_decoder_destroy(struct gs_decoder **decoder);
 
 uint32_t gs_decoder_ctx(const struct gs_decoder *d);
 uint32_t gs_decoder_pos(const struct gs_decoder *d);
-/* Forgets positions from n on; n <= pos. */
-void gs_decoder_rewind(struct gs_decoder *d, uint32_t n);
+/* Forgets positions from n on; n <= pos. Returns the position that it is at then: n, or 0
+ * where layers with a window no longer have what a token at n would see, and all tokens must
+ * be fed again. Up to a batch can always be taken back after it. */
+uint32_t gs_decoder_rewind(struct gs_decoder *d, uint32_t n);
 
 /* Appends n tokens (0 < n <= batch, pos + n <= ctx; ids are checked): attention is causal,
  * the final hidden states (n, C) stay in the decoder until the next call. */

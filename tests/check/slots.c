@@ -188,6 +188,20 @@ static void call_panel_f64(const struct gs_kernels *k, struct job *job)
     k->panel_f64((const void *)job->x, job->w, job->n, job->out, job->y_stride);
 }
 
+/* Fewer rows than 8 where n is no multiple of it. */
+static void shape_panel_f16(struct job *job)
+{
+    shape_panel(job, GS_PANEL_F32, sizeof(float));
+    job->rows = GS_PANEL_ROWS - job->n % GS_PANEL_ROWS;
+    job->w_bytes = job->n * GS_PANEL_F32 * sizeof(uint16_t);
+    job->out_bytes = ((job->rows - 1) * job->y_stride + GS_PANEL_F32) * sizeof(float);
+}
+
+static void call_panel_f16(const struct gs_kernels *k, struct job *job)
+{
+    k->panel_f16(job->x, job->rows, job->w, job->n, job->out, job->y_stride);
+}
+
 /* A panel of 8, or of 32 for the variant, from lines of n numbers; some lines are missing
  * where n is odd. */
 static void shape_transpose_f32(struct job *job)
@@ -257,6 +271,8 @@ static const struct slot rows[ROW_COUNT] = {
     [ROW_panel_f64] = {FIELD(panel_f64), GS_TYPE_F32, STORED_ENCODED, .floats_w = true,
                        .doubles = true, .variants = true, .shape = shape_panel_f64,
                        .call = call_panel_f64},
+    [ROW_panel_f16] = {FIELD(panel_f16), GS_TYPE_F16, STORED_ENCODED, .floats_w = true,
+                       .variants = true, .shape = shape_panel_f16, .call = call_panel_f16},
     [ROW_transpose_f32] = {FIELD(transpose_f32), GS_TYPE_F32, .variants = true,
                            .shape = shape_transpose_f32, .call = call_transpose_f32},
     [ROW_fwht_f32] = {FIELD(fwht_f32), GS_TYPE_F32, .out_from_x = true, .powers = true,

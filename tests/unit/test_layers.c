@@ -18,6 +18,7 @@
 #define EPS 0x1p-24
 
 static struct gs_rng rng;
+static float chunk_parts[3][2000];
 static struct gs_run runs[3]; /* 1, 2 and 3 threads */
 static float scratch[3][3 * 70000];
 
@@ -29,7 +30,7 @@ static int set_up(void **state)
     gs_rng_init(&rng, 42, 0);
     for (int i = 0; i < 3; i++) {
         runs[i] = (struct gs_run){.k = gs_kernels(), .scratch = scratch[i],
-                                  .scratch_size = 70000};
+                                  .scratch_size = 70000, .parts = chunk_parts[i]};
         if (gs_team_create(i + 1, &runs[i].team, &err))
             return -1;
     }
@@ -350,17 +351,21 @@ static void rope_rotates(void **state)
 #define G 2
 #define D 24
 #define DV 40 /* a panel of 32 and a rest */
-#define CTX 200
+#define CTX 600 /* three chunks */
 
-static uint16_t cache_k[2 * G * CTX * D], cache_v[2 * G * CTX * DV];
+static char cache[4 * G * 3 * GS_KV_CHUNK * (D + 64)];
 static float queries[CTX * H * D], keys[CTX * G * D], values[CTX * G * DV];
 
-static struct gs_kv make_cache(enum gs_type type)
+static struct gs_kv make_cache(enum gs_type type, size_t chunks)
 {
-    memset(cache_k, 0xff, sizeof cache_k); /* NaN: reading what was not stored shows */
-    memset(cache_v, 0xff, sizeof cache_v);
-    return (struct gs_kv){.k = cache_k, .v = cache_v, .type = type, .ctx = CTX, .heads = G,
-                          .head_k = D, .head_v = DV};
+    struct gs_kv kv = {.data = cache, .type = type, .chunks = chunks, .room = GS_KV_CHUNK, .heads = G,
+                       .head_k = D, .head_v = DV};
+
+    memset(cache, 0xff, sizeof cache); /* NaN: reading what was not stored shows */
+    kv.stride = gs_kv_chunk_bytes(&kv);
+    assert_true(chunks * kv.stride <= sizeof cache);
+    assert_true(gs_attention_parts(&kv, H) <= GS_COUNT(chunk_parts[0]));
+    return kv;
 }
 
 static double rounded(enum gs_type type, float x)
@@ -409,7 +414,7 @@ static void attention_is_the_formula(void **state)
     fill(values, CTX * G * DV);
     for (size_t k = 0; k < GS_COUNT(cases) * 2; k++) {
         const struct gs_attention *a = &cases[k / 2];
-        struct gs_kv kv = make_cache(types[k % 2]);
+        struct gs_kv kv = make_cache(types[k % 2], 3);
         gs_kv_store(&runs[1], &kv, keys, values, 0, CTX);
         gs_attention_forward(&runs[1], a, &kv, queries, 0, CTX, y);
         for (size_t t = 0; t < CTX; t++)
@@ -431,13 +436,14 @@ static void attention_splits_alike(void **state)
     for (int k = 0; k < 4; k++) {
         struct gs_attention a = {.heads = H, .scale = 0.3f, .window = k / 2 * 30};
         enum gs_type type = k % 2 ? GS_TYPE_F32 : GS_TYPE_F16;
-        struct gs_kv kv = make_cache(type);
+        struct gs_kv kv = make_cache(type, 3);
         gs_kv_store(&runs[0], &kv, keys, values, 0, CTX);
         gs_attention_forward(&runs[0], &a, &kv, queries, 0, CTX, whole);
         for (size_t i = 0; i < GS_COUNT(batches) * 3; i++) {
             const struct gs_run *run = &runs[i % 3];
             size_t batch = batches[i / 3];
-            kv = make_cache(type); /* later positions must not be looked at */
+            /* Later positions must not be looked at; two chunks hold a window and a batch. */
+            kv = make_cache(type, a.window && batch <= 64 ? 2 : 3);
             for (size_t t = 0; t < CTX; t += batch) {
                 size_t n = GS_MIN(batch, CTX - t);
                 gs_kv_store(run, &kv, keys + t * G * D, values + t * G * DV, t, n);
