@@ -11,6 +11,7 @@
 
 #define ALIGN 64u
 #define HUGE_PAGE ((uintptr_t)2 << 20)
+#define PAGE ((uintptr_t)64 << 10) /* a multiple of every system's page */
 
 static atomic_int guard_depth;
 static atomic_ullong fail_countdown;
@@ -28,20 +29,37 @@ static bool may_allocate(void)
     return true;
 }
 
-/* Whole huge pages inside a block: fewer misses where caches, weights and activations are
- * walked through. The block is about to be written in full, so none of it is wasted; where
- * the system has no such pages, nothing changes. */
-static void advise_huge(void *p, size_t bytes)
+/* Tells the system something of the whole multiples of `unit` inside a block; where they
+ * begin, and in *end where they end. */
+static char *advise(char *p, size_t bytes, uintptr_t unit, int advice, bool *done, char **end)
 {
-#ifdef MADV_HUGEPAGE
-    uintptr_t begin = ((uintptr_t)p + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    uintptr_t end = ((uintptr_t)p + bytes) / HUGE_PAGE * HUGE_PAGE;
+    size_t before = (unit - (uintptr_t)p % unit) % unit;
+    size_t inside = before < bytes ? (bytes - before) / unit * unit : 0;
 
-    if (end > begin)
-        (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
-#else
-    (void)p, (void)bytes;
+    *end = p + before + inside;
+    *done = inside && !madvise(p + before, inside, advice);
+    return p + before;
+}
+
+/* Zeroes a large block. Pages that are given back read as zeros and are taken when they are
+ * first touched: a cache for a long context costs what the text fills of it. Huge pages mean
+ * fewer misses where caches, weights and activations are walked through; where the system has
+ * none, nothing changes. */
+static void clear_large(char *p, size_t bytes)
+{
+    bool done = false;
+#ifdef __linux__ /* elsewhere such advice need not clear */
+    char *end, *begin;
+
+    (void)advise(p, bytes, HUGE_PAGE, MADV_HUGEPAGE, &done, &end);
+    begin = advise(p, bytes, PAGE, MADV_DONTNEED, &done, &end);
+    if (done) {
+        memset(p, 0, (size_t)(begin - p));
+        memset(end, 0, (size_t)(p + bytes - end));
+    }
 #endif
+    if (!done)
+        memset(p, 0, bytes);
 }
 
 void *gs_alloc(size_t count, size_t size)
@@ -55,8 +73,8 @@ void *gs_alloc(size_t count, size_t size)
         bytes = ALIGN;
     void *p = aligned_alloc(ALIGN, bytes);
     if (p && bytes >= 2 * HUGE_PAGE)
-        advise_huge(p, bytes);
-    if (p)
+        clear_large(p, bytes);
+    else if (p)
         memset(p, 0, bytes);
     return p;
 }

@@ -19,7 +19,14 @@ enum gs_cpu_flag {
 /* Bits of enum gs_cpu_flag. */
 uint32_t gs_cpu_flags(void);
 
-/* Processors that this process may run on (affinity), at least 1. */
+/* Processors that this thread may run on (affinity), at least 1. */
 int gs_cpu_count(void);
+
+/* One processor of each core that it may run on, at most n of them, ascending; their number.
+ * Where the system does not tell which share a core, each counts as one. */
+size_t gs_cpu_cores(int *cpu, size_t n);
+
+/* Lets this thread run on these processors only. */
+void gs_cpu_pin(const int *cpu, size_t n);
 
 #endif
