@@ -231,6 +231,11 @@ int gs_calib_create(const struct gs_calib_source *source, const struct gs_recipe
     *out = (struct gs_calib){.ctx = GS_MIN(recipe->ctx, gs_lm_config(lm)->n_ctx_train)};
     if (!want)
         want = source->n_paths ? TOKENS_FROM_TEXT : TOKENS_FROM_SELF;
+    if (source->count_only && !source->n_paths) {
+        snprintf(out->name, sizeof out->name, "self");
+        out->sequences = GS_MAX(want / out->ctx, 1u);
+        return GS_OK;
+    }
     r.enough = want + (source->eval ? GS_CALIB_EVAL_TOKENS : 0);
     if (source->n_paths) {
         rc = read_files(&r, out, err);

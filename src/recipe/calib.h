@@ -30,6 +30,7 @@ struct gs_calib_source {
     const char *const *paths; /* NULL or none: the model's own samples */
     size_t n_paths;
     bool eval;                /* keep a text apart */
+    bool count_only;          /* own samples are not drawn: only how many there will be */
     gs_progress_fn progress;
     void *progress_ctx;
 };

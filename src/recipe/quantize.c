@@ -62,7 +62,7 @@ static const char *fold_list(const struct gs_work *work)
 
     if (o->fold)
         return strcmp(o->fold, "none") ? o->fold : NULL;
-    return o->type && work->uses_h && !o->reuse ? "auto" : NULL;
+    return o->type && work->uses_h && !o->reuse && !o->dry_run ? "auto" : NULL;
 }
 
 static int check_options(const struct gs_quantize_options *o, const struct gs_recipe *recipe,
@@ -175,7 +175,9 @@ static int calibrate(struct gs_work *work, struct gs_err *err)
 {
     const struct gs_quantize_options *o = work->options;
     const struct gs_calib_source source = {.paths = o->calib, .n_paths = o->n_calib,
-                                           .eval = !o->no_eval, .progress = o->progress,
+                                           .eval = !o->no_eval,
+                                           .count_only = o->dry_run && !is_auto(o) && !o->fold,
+                                           .progress = o->progress,
                                            .progress_ctx = o->progress_ctx};
     int rc;
 

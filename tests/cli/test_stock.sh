@@ -12,6 +12,8 @@ tiny llama model.gguf
 expect 0 quantize model.gguf -o small.gguf --type q4_0 --calib text --tokens 1024 --dry-run --json
 planned=$(json file_bytes)
 [ ! -e small.gguf ] || fail "--dry-run wrote a file"
+expect 0 quantize model.gguf -o small.gguf --type q4_0 --dry-run
+! grep -q 'sampled tokens\|fold ' out err || fail "--dry-run sampled or folded"
 expect 0 quantize model.gguf -o small.gguf --type q4_0 --calib text --tokens 1024 --json
 grep -q 'fold scale-ffn' err || fail "nothing was folded"
 is "$(json file_bytes)" "$planned" "bytes of the plan"
