@@ -48,6 +48,16 @@ struct gs_feedback {
     const float *d;    /* D: (columns, dim): row j holds D_ij for the columns i of its code */
 };
 
+/* Several (a, b) for one run at a time: a number in each lane, so that the compiler's vectors hold
+ * candidates instead of weights and nothing has to be summed across. */
+#define GS_POINT_LANES 8
+
+struct gs_point_lanes {
+    float a[GS_POINT_LANES], b[GS_POINT_LANES];
+    float error[GS_POINT_LANES];                     /* Σ h (x − a v + b)² */
+    float vv[GS_POINT_LANES], v[GS_POINT_LANES], vx[GS_POINT_LANES]; /* Σ h v², Σ h v, Σ h v x */
+};
+
 /* A set of points of `dim` weights that a code names. */
 struct gs_points {
     unsigned dim;      /* 1 or 8 */
@@ -65,6 +75,13 @@ struct gs_points {
      * Σ (x − y) D (x − y). */
     double (*feedback)(const struct gs_points *points, struct gs_point_run run, size_t first,
                        size_t n, const struct gs_feedback *f, float *y, uint32_t *codes);
+    /* Codes of 1, else NULL: nearest points for all lanes, from a and b to the sums. */
+    void (*nearest_lanes)(const struct gs_points *points, size_t n, const float *x,
+                          const float *h, struct gs_point_lanes *lanes);
+    /* The same for `feedback` over a run alone, columns [0, n); f->w and f->c are only read. The
+     * losses go to lanes->error. */
+    void (*feedback_lanes)(const struct gs_points *points, size_t n, const struct gs_feedback *f,
+                           struct gs_point_lanes *lanes);
     /* The values of a code. */
     void (*value)(const struct gs_points *points, unsigned variant, uint32_t code, float *v);
 };

@@ -131,6 +131,53 @@ static void try_run(struct fit *fit, const struct gs_points *points, size_t at,
     }
 }
 
+/* Guesses that are improved together. */
+struct batch {
+    struct ideal guess[GS_POINT_LANES];
+    unsigned n;
+};
+
+/* The same for a batch, which is emptied. */
+static void try_batch(struct fit *fit, const struct gs_points *points, size_t at,
+                      unsigned rounds, struct batch *batch, struct ideal *best)
+{
+    size_t run = at / fit->f->run;
+    struct gs_point_lanes lanes;
+
+    for (unsigned i = 0; i <= rounds && batch->n; i++) {
+        for (unsigned k = 0; k < GS_POINT_LANES; k++) {
+            const struct ideal *guess = &batch->guess[k < batch->n ? k : 0];
+            lanes.a[k] = guess->a;
+            lanes.b[k] = guess->b;
+        }
+        points->nearest_lanes(points, fit->f->run, fit->x + at, fit->h + at, &lanes);
+        for (unsigned k = 0; k < batch->n; k++) {
+            struct ideal *guess = &batch->guess[k], next = *guess;
+            const double sums[5] = {(double)lanes.vv[k], (double)lanes.v[k], fit->oo[run],
+                                    (double)lanes.vx[k], fit->ox[run]};
+            solve_run(fit, sums, &next);
+            guess->uu = next.uu;
+            guess->ut = next.ut;
+            guess->tt = next.tt;
+            if (lanes.error[k] < best->error) {
+                *best = *guess;
+                best->error = lanes.error[k];
+            }
+            *guess = next;
+        }
+    }
+    batch->n = 0;
+}
+
+/* Adds a guess; a full batch is tried. */
+static void guess_run(struct fit *fit, const struct gs_points *points, size_t at,
+                      struct ideal guess, struct batch *batch, struct ideal *best)
+{
+    batch->guess[batch->n++] = guess;
+    if (batch->n == GS_POINT_LANES)
+        try_batch(fit, points, at, 2, batch, best);
+}
+
 /* Where the ladder of clips begins, over the range of the run: the fewer the levels, the
  * more of a tail is worth cutting. */
 static float ladder_low(unsigned steps)
@@ -143,6 +190,7 @@ static void ladder_signed(struct fit *fit, const struct gs_points *p, size_t at,
                           unsigned variant, struct ideal *best)
 {
     float top = 0, reach = GS_MAX(-p->low, p->high);
+    struct batch batch = {.n = 0};
     unsigned n = p->steps > 40 ? LADDER / 2 : LADDER;
 
     for (size_t i = 0; i < fit->f->run; i++)
@@ -150,12 +198,13 @@ static void ladder_signed(struct fit *fit, const struct gs_points *p, size_t at,
     for (unsigned k = 0; k < n; k++) {
         float low = ladder_low(p->steps), clip = low + (1.08f - low) * (float)k / (float)(n - 1);
         struct ideal guess = {.a = top * clip / reach, .variant = variant};
-        try_run(fit, p, at, guess, 2, best);
+        guess_run(fit, p, at, guess, &batch, best);
         if (-p->low == p->high)
             continue;
         guess.a = -guess.a;
-        try_run(fit, p, at, guess, 2, best);
+        guess_run(fit, p, at, guess, &batch, best);
     }
+    try_batch(fit, p, at, 2, &batch, best);
 }
 
 static void ladder_range(struct fit *fit, const struct gs_points *p, size_t at,
@@ -163,6 +212,7 @@ static void ladder_range(struct fit *fit, const struct gs_points *p, size_t at,
 {
     const float *x = fit->x + at;
     float low = x[0], high = x[0];
+    struct batch batch = {.n = 0};
 
     for (size_t i = 1; i < fit->f->run; i++) {
         low = GS_MIN(low, x[i]);
@@ -179,8 +229,9 @@ static void ladder_range(struct fit *fit, const struct gs_points *p, size_t at,
             float clip = first + (1.05f - first) * (float)k / (LADDER / 2 - 1);
             struct ideal guess = {.a = (high * clip - low * end) / (p->high - p->low),
                                   .b = -low * end};
-            try_run(fit, p, at, guess, 2, best);
+            guess_run(fit, p, at, guess, &batch, best);
         }
+    try_batch(fit, p, at, 2, &batch, best);
 }
 
 /* Points that are dear to search: the ladder runs on their outline, and a few multiples of

@@ -30,6 +30,14 @@ double gs_levels_feedback(const struct gs_points *points, struct gs_point_run ru
                           size_t n, const struct gs_feedback *f, float *y, uint32_t *codes);
 double gs_steps_feedback(const struct gs_points *points, struct gs_point_run run, size_t first,
                          size_t n, const struct gs_feedback *f, float *y, uint32_t *codes);
+void gs_levels_nearest_lanes(const struct gs_points *points, size_t n, const float *x,
+                             const float *h, struct gs_point_lanes *lanes);
+void gs_steps_nearest_lanes(const struct gs_points *points, size_t n, const float *x,
+                            const float *h, struct gs_point_lanes *lanes);
+void gs_levels_feedback_lanes(const struct gs_points *points, size_t n,
+                              const struct gs_feedback *f, struct gs_point_lanes *lanes);
+void gs_steps_feedback_lanes(const struct gs_points *points, size_t n,
+                             const struct gs_feedback *f, struct gs_point_lanes *lanes);
 void gs_levels_value(const struct gs_points *points, unsigned variant, uint32_t code, float *v);
 void gs_steps_value(const struct gs_points *points, unsigned variant, uint32_t code, float *v);
 
@@ -38,7 +46,8 @@ void gs_steps_value(const struct gs_points *points, unsigned variant, uint32_t c
     {                                                                                          \
         .dim = 1, .variants = 1, .steps = (count), .low = (from),                              \
         .high = (from) + (count) - 1, .nearest = gs_steps_nearest,                             \
-        .feedback = gs_steps_feedback, .value = gs_steps_value                                 \
+        .feedback = gs_steps_feedback, .value = gs_steps_value,                                \
+        .nearest_lanes = gs_steps_nearest_lanes, .feedback_lanes = gs_steps_feedback_lanes     \
     }
 
 /* Points of a table of levels. */
@@ -46,13 +55,25 @@ void gs_steps_value(const struct gs_points *points, unsigned variant, uint32_t c
     {                                                                                          \
         .dim = 1, .variants = 1, .steps = GS_COUNT(levels##_table), .low = (from),             \
         .high = (to), .data = &(levels), .nearest = gs_levels_nearest,                         \
-        .feedback = gs_levels_feedback, .value = gs_levels_value                               \
+        .feedback = gs_levels_feedback, .value = gs_levels_value,                              \
+        .nearest_lanes = gs_levels_nearest_lanes, .feedback_lanes = gs_levels_feedback_lanes   \
     }
 
 /* 1 / a; 0 where that is no number, so that all weights go to the point nearest to 0. */
 static inline float gs_point_inverse(struct gs_point_run run)
 {
     return run.a > 1e-30f || run.a < -1e-30f ? 1 / run.a : 0;
+}
+
+/* Adding and taking away 1.5 · 2^23 leaves the nearest integer, ties to even. */
+#define GS_ROUNDER 12582912.0f
+
+/* The nearest of the steps low … high to t, without branches, for vectors. */
+static GS_ALWAYS_INLINE float gs_nearest_step(float t, float low, float high)
+{
+    t = t > low ? t : low;
+    t = t < high ? t : high;
+    return (t + GS_ROUNDER) - GS_ROUNDER;
 }
 
 /* Low nibbles first half, high nibbles second half of `bytes` bytes. */

@@ -41,7 +41,13 @@ void gs_stock_read(const struct gs_stock_matrix *m, float *d, float *dmin)
 
 static float number(struct gs_stock_numbers x, size_t i)
 {
-    return x.base ? x.base[i] * (1 + x.theta[i]) : 0;
+    return x.base ? x.base[i] * (1 + GS_STOCK_PACE * x.theta[i]) : 0;
+}
+
+/* ∂number/∂θ. */
+static float step(struct gs_stock_numbers x, size_t i)
+{
+    return GS_STOCK_PACE * x.base[i];
 }
 
 /* Some blocks of a row, n weights, with (d, dmin) in place of their own. */
@@ -99,9 +105,9 @@ static void project_piece(const struct job *job, size_t r, size_t at, size_t n, 
 
     for (size_t b = 0; b < n / block; b++) {
         size_t i = first + b;
-        job->dd[i] = dot(dw + b * block, u + b * block, block) * job->d.base[i];
+        job->dd[i] = dot(dw + b * block, u + b * block, block) * step(job->d, i);
         if (job->ddmin)
-            job->ddmin[i] = -dot(dw + b * block, t + b * block, block) * job->dmin.base[i];
+            job->ddmin[i] = -dot(dw + b * block, t + b * block, block) * step(job->dmin, i);
     }
 }
 

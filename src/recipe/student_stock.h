@@ -20,7 +20,11 @@ struct gs_stock_matrix {
     size_t rows, cols, row_bytes;
 };
 
-/* One number a block, (rows, cols / format->block): base ∘ (1 + θ). */
+/* How far θ moves a block's number, over what it moves a norm's: each block sees few weights, and
+ * at the rate of norms its number follows the noise of the calibration text. */
+#define GS_STOCK_PACE 0.15f
+
+/* One number a block, (rows, cols / format->block): base ∘ (1 + PACE · θ). */
 struct gs_stock_numbers {
     const float *base, *theta; /* NULL: zeros */
 };

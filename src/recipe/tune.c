@@ -39,11 +39,10 @@ int gs_tune_stages(const char *name, bool stock, struct gs_tune *t, struct gs_er
 
     if (!block && !whole)
         return gs_fail(err, GS_E_ARG, "tune %s: give block, e2e or both", name);
-    /* A stock file has a number for every block: so many follow the noise at higher rates. */
     t->block_passes = !block ? 0 : stock ? 2 : 4;
     t->whole_passes = !whole ? 0 : stock ? 2 : 3;
-    t->block_rate = stock ? 1e-3 : 5e-3;
-    t->whole_rate = stock ? 1e-3 : 4e-3;
+    t->block_rate = 5e-3;
+    t->whole_rate = 4e-3;
     return GS_OK;
 }
 

@@ -135,30 +135,77 @@ static void try_scales(struct run_state *s, unsigned r, const struct gs_block_sc
     }
 }
 
-/* Neighbours of the numbers that belong to run r alone. */
+/* Candidates for the numbers of run r: those tried together. */
+struct candidates {
+    struct gs_block_scales list[2 * GS_POINT_LANES];
+    unsigned n;
+};
+
+/* The best of them by lanes, then that one in full; points without lanes: every one in full. */
+static void try_candidates(struct run_state *s, unsigned r, const struct candidates *c)
+{
+    const struct gs_points *p = s->f->points;
+    const struct gs_feedback feedback = {.w = gs_unconst(s->w), .c = s->z, .l = s->l,
+                                         .l_stride = s->f->run, .d = s->d};
+    float least = INFINITY;
+    unsigned best = 0;
+
+    for (unsigned i = 0; i < c->n && !p->feedback_lanes; i++)
+        try_scales(s, r, &c->list[i]);
+    if (!p->feedback_lanes)
+        return;
+    for (unsigned first = 0; first < c->n; first += GS_POINT_LANES) {
+        struct gs_point_lanes lanes;
+        unsigned n = GS_MIN(c->n - first, GS_POINT_LANES);
+        for (unsigned k = 0; k < GS_POINT_LANES; k++) {
+            struct gs_point_run run =
+                gs_format_run(s->f, &c->list[first + (k < n ? k : 0)], r);
+            lanes.a[k] = run.a;
+            lanes.b[k] = run.b;
+        }
+        p->feedback_lanes(p, s->f->run, &feedback, &lanes);
+        for (unsigned k = 0; k < n; k++)
+            if (lanes.error[k] < least) {
+                least = lanes.error[k];
+                best = first + k;
+            }
+    }
+    if (c->n)
+        try_scales(s, r, &c->list[best]);
+}
+
+/* As many neighbours of the numbers that belong to run r alone as lanes hold: 7 of a scale, 5 × 3
+ * of a scale and a minimum. */
 static void try_neighbours(struct run_state *s, unsigned r, const struct gs_block_scales *start)
 {
-    static const float factors[] = {0.94f, 0.98f, 1.02f, 1.06f};
+    static const float factors[] = {0.94f, 0.97f, 0.985f, 1, 1.015f, 1.03f, 1.06f};
     const struct gs_format *f = s->f;
-    int reach_s = f->scales > 1, reach_m = f->mins > 1;
+    struct candidates c = {.n = 0};
+    int reach_m = f->mins > 1, reach_s = !f->points->feedback_lanes ? 1 : reach_m ? 2 : 3;
 
-    for (int ds = -reach_s; ds <= reach_s; ds++)
-        for (int dm = -reach_m; dm <= reach_m; dm++)
-            for (unsigned variant = 0; variant < f->points->variants; variant++) {
-                struct gs_block_scales trial = *start;
+    if (f->scales == 1) {
+        for (size_t i = 0; i < GS_COUNT(factors); i++) {
+            c.list[c.n] = *start;
+            c.list[c.n++].d = gs_format_f16(start->d * factors[i]);
+        }
+        try_candidates(s, r, &c);
+        return;
+    }
+    for (unsigned variant = 0; variant < f->points->variants; variant++) {
+        c.n = 0;
+        for (int ds = -reach_s; ds <= reach_s; ds++)
+            for (int dm = -reach_m; dm <= reach_m; dm++) {
                 int number = start->s[r] + ds, min = start->m[r] + dm;
                 if (number < 0 || number >= (int)f->scales || min < 0 ||
                     (f->mins > 1 && min >= (int)f->mins))
                     continue;
-                trial.s[r] = (uint8_t)number;
-                trial.m[r] = (uint8_t)min;
-                trial.variant[r] = (uint8_t)variant;
-                try_scales(s, r, &trial);
+                struct gs_block_scales *trial = &c.list[c.n++];
+                *trial = *start;
+                trial->s[r] = (uint8_t)number;
+                trial->m[r] = (uint8_t)min;
+                trial->variant[r] = (uint8_t)variant;
             }
-    for (size_t i = 0; f->scales == 1 && i < GS_COUNT(factors); i++) {
-        struct gs_block_scales trial = *start;
-        trial.d = gs_format_f16(start->d * factors[i]);
-        try_scales(s, r, &trial);
+        try_candidates(s, r, &c);
     }
 }
 

@@ -178,12 +178,68 @@ static void test_extremes(void **state)
     }
 }
 
+/* Lanes are runs of their own: what each says is what the run alone says, in another order of
+ * sums. */
+static void test_lanes(void **state)
+{
+    enum { RUN = 32 };
+    float x[RUN], h[RUN], c[RUN], d[RUN], l[RUN * RUN], v[RUN], y[RUN], w[RUN];
+    uint32_t codes[RUN];
+    size_t tried = 0;
+
+    (void)state;
+    fill_normal(x, RUN, 11, 1);
+    fill_normal(h, RUN, 12, 1);
+    fill_normal(c, RUN, 13, 0.2f);
+    fill_normal(l, RUN * RUN, 14, 0.2f);
+    for (size_t i = 0; i < RUN; i++)
+        d[i] = h[i] = 0.1f + h[i] * h[i];
+    for (size_t i = 0; gs_format_at(i); i++) {
+        const struct gs_points *p = gs_format_at(i)->points;
+        struct gs_point_lanes lanes;
+        if (!p->nearest_lanes)
+            continue;
+        for (int k = 0; k < GS_POINT_LANES; k++) { /* of either sign, and none */
+            lanes.a[k] = k == 5 ? 0 : (k % 2 ? -1 : 1) * (2 + 0.3f * (float)k) / (p->high - p->low);
+            lanes.b[k] = 0.1f * (float)k;
+        }
+        p->nearest_lanes(p, RUN, x, h, &lanes);
+        for (int k = 0; k < GS_POINT_LANES; k++) {
+            float vv = 0, sum = 0, vx = 0;
+            float error = p->nearest(p, (struct gs_point_run){lanes.a[k], lanes.b[k], 0}, RUN, x, h,
+                                     v, NULL);
+            for (size_t j = 0; j < RUN; j++) {
+                vv += h[j] * v[j] * v[j];
+                sum += h[j] * v[j];
+                vx += h[j] * v[j] * x[j];
+            }
+            assert_float_equal(lanes.error[k], error, 1e-5 * (double)error);
+            assert_float_equal(lanes.vv[k], vv, 1e-5 * (double)vv);
+            assert_float_equal(lanes.v[k], sum, 1e-5 * (double)(vv + 1));
+            assert_float_equal(lanes.vx[k], vx, 1e-5 * (double)(vv + 1));
+        }
+        struct gs_feedback f = {.w = x, .c = c, .l = l, .l_stride = RUN, .d = d};
+        p->feedback_lanes(p, RUN, &f, &lanes);
+        for (int k = 0; k < GS_POINT_LANES; k++) {
+            float moved[RUN];
+            struct gs_feedback own = {.w = w, .c = moved, .l = l, .l_stride = RUN, .d = d};
+            memcpy(w, x, sizeof w);
+            memcpy(moved, c, sizeof moved);
+            double loss = p->feedback(p, (struct gs_point_run){lanes.a[k], lanes.b[k], 0}, 0, RUN,
+                                      &own, y, codes);
+            assert_float_equal(lanes.error[k], loss, 1e-5 * loss);
+        }
+        tried++;
+    }
+    assert_true(tried >= 15);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_list),       cmocka_unit_test(test_not_worse_than_reference),
         cmocka_unit_test(test_importance), cmocka_unit_test(test_idempotent),
-        cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_extremes),     cmocka_unit_test(test_lanes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

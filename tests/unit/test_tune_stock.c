@@ -116,7 +116,7 @@ static void test_bytes(void **state)
         assert_near(&x, got, want, 2e-6f);
 
         for (size_t j = 0; j < x.n; j++)
-            x.theta[j] = j % 2 ? 0.25f : -0.5f;
+            x.theta[j] = (j % 2 ? 0.25f : -0.5f) / GS_STOCK_PACE;
         gs_stock_write(&x.m, d_of(&x), dmin_of(&x), out);
         for (size_t j = 0; j < bytes; j++) {
             size_t at = j % block - (size_t)f->d_at;
@@ -138,7 +138,7 @@ static void test_bytes(void **state)
 /* W is linear in the numbers, so differences of Σ G ∘ W are the slope but for rounding. */
 static void test_block_gradient(void **state)
 {
-    const float h = 0.125f;
+    const float h = 0.5f;
     float g[N], plus[N], minus[N];
     struct gs_rng rng;
 
@@ -269,7 +269,6 @@ static void test_file(void **state)
 
     (void)state;
     assert_int_equal(gs_tune_stages("e2e", true, &t, &err), GS_OK);
-    t.whole_rate = 4e-3; /* so small a model has a few steps only */
     if (gs_tune_file(&t, stock, tuned, &r, &err))
         fail_msg("%s", err.msg);
     assert_true(r.kept && r.held_after < r.held_before && r.held_after > 0);
