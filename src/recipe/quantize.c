@@ -54,6 +54,13 @@ static bool is_auto(const struct gs_quantize_options *o)
     return o->type && !strcasecmp(o->type, "auto");
 }
 
+/* A dry run that would wait for the model's own samples only to fold by default: it does without
+ * both, and the names of what is folded are missing in its bytes. */
+static bool is_sketch(const struct gs_quantize_options *o)
+{
+    return o->dry_run && !o->n_calib && !o->fold && !is_auto(o);
+}
+
 /* The transforms to fold; by default those that second moments say help. What was made before
  * (--requantize-changed) has the transforms of its own types, so there nothing is chosen anew. */
 static const char *fold_list(const struct gs_work *work)
@@ -62,7 +69,7 @@ static const char *fold_list(const struct gs_work *work)
 
     if (o->fold)
         return strcmp(o->fold, "none") ? o->fold : NULL;
-    return o->type && work->uses_h && !o->reuse && !o->dry_run ? "auto" : NULL;
+    return o->type && work->uses_h && !o->reuse && !is_sketch(o) ? "auto" : NULL;
 }
 
 static int check_options(const struct gs_quantize_options *o, const struct gs_recipe *recipe,
@@ -176,7 +183,7 @@ static int calibrate(struct gs_work *work, struct gs_err *err)
     const struct gs_quantize_options *o = work->options;
     const struct gs_calib_source source = {.paths = o->calib, .n_paths = o->n_calib,
                                            .eval = !o->no_eval,
-                                           .count_only = o->dry_run && !is_auto(o) && !o->fold,
+                                           .count_only = is_sketch(o),
                                            .progress = o->progress,
                                            .progress_ctx = o->progress_ctx};
     int rc;
