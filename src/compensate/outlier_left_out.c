@@ -7,7 +7,11 @@
  * q the nearest points of the grid, q' those of the grid fitted without weight i, p_j what a
  * squared error in column j costs (1/U_jj²). Weight i is an outlier if the gain exceeds
  * τ · mean_j var(W_:j) p_j. Only an end of the range moves the grid when left out, so a group
- * costs three fits, not one a weight. */
+ * costs three fits, not one a weight.
+ *
+ * The threshold stands for 4 bits, where about one weight in a hundred exceeds it. At 1 and 2 bits
+ * nearly every weight's own error does, so of those that exceed it the largest gains are taken, and
+ * no more than a share of the matrix. */
 #include <math.h>
 
 #include "compensate/members.h"
@@ -19,7 +23,7 @@ struct left_out_job {
     float steps; /* of the trial grid: 2^bits − 1 */
     double limit;
     double *spread; /* (cols): var(W_:j) p_j */
-    uint8_t *mask;
+    float *gain;    /* (rows, cols): what exceeds the limit, 0 for the rest */
 };
 
 static double pivot(const struct gs_outlier_data *d, size_t c)
@@ -65,8 +69,8 @@ static double trial(const struct left_out_job *job, const float *w, size_t c0, s
     return sum;
 }
 
-static void mark_group(const struct left_out_job *job, const float *w, size_t c0, size_t n,
-                       uint8_t *mask)
+static void find_gains(const struct left_out_job *job, const float *w, size_t c0, size_t n,
+                       float *gains)
 {
     size_t low = 0, high = 0;
 
@@ -85,11 +89,11 @@ static void mark_group(const struct left_out_job *job, const float *w, size_t c0
             double e = step > 0 ? x - step * rint(x / step) : 0;
             gain = e * e * pivot(job->data, c0 + i);
         }
-        mask[i] = gain > job->limit;
+        gains[i] = gain > job->limit ? (float)fmin(gain, 1e38) : 0;
     }
 }
 
-static void mark_run(void *ctx, size_t begin, size_t end, int worker)
+static void gain_run(void *ctx, size_t begin, size_t end, int worker)
 {
     struct left_out_job *job = ctx;
     const struct gs_outlier_data *d = job->data;
@@ -99,32 +103,41 @@ static void mark_run(void *ctx, size_t begin, size_t end, int worker)
         for (size_t c = 0; c < d->cols; c += job->group) {
             size_t n = GS_MIN(job->group, d->cols - c);
             if (n > 1)
-                mark_group(job, d->w + r * d->stride + c, c, n, job->mask + r * d->cols + c);
+                find_gains(job, d->w + r * d->stride + c, c, n, job->gain + r * d->cols + c);
         }
 }
 
 static int mark_left_out(const struct gs_outlier_data *data, const struct gs_outlier_options *o,
                          struct gs_team *team, uint8_t *mask, struct gs_err *err)
 {
-    struct left_out_job job = {.data = data, .group = o->group, .mask = mask,
+    size_t n = data->rows * data->cols;
+    struct left_out_job job = {.data = data, .group = o->group,
                                .steps = (float)((1u << o->bits) - 1),
-                               .spread = gs_alloc(data->cols, sizeof *job.spread)};
+                               .spread = gs_alloc(data->cols, sizeof *job.spread),
+                               .gain = gs_alloc(n, sizeof *job.gain)};
+    uint64_t above = 0, most = (uint64_t)(o->share * (double)n);
     double mean = 0;
+    int rc = job.spread && job.gain ? GS_OK : gs_fail_nomem(err, "outliers");
 
-    if (!job.spread)
-        return gs_fail_nomem(err, "outliers");
+    if (rc)
+        goto out;
     gs_team_run(team, data->cols, 64, spread_run, &job);
     for (size_t c = 0; c < data->cols; c++)
         mean += job.spread[c] / (double)data->cols;
     job.limit = o->threshold * mean;
-    gs_team_run(team, data->rows, 16, mark_run, &job);
+    gs_team_run(team, data->rows, 16, gain_run, &job);
+    for (size_t i = 0; i < n; i++)
+        above += job.gain[i] > 0;
+    gs_outlier_mark_largest(job.gain, data->rows, data->cols, GS_MIN(above, most), mask);
+out:
     gs_free(&job.spread);
-    return GS_OK;
+    gs_free(&job.gain);
+    return rc;
 }
 
 const struct gs_outlier_rule gs_outlier_rule_leave_one_out = {
     .name = "leave-one-out",
     .paper = "SpQR, arXiv:2306.03078",
-    .defaults = {.threshold = 0.2, .bits = 4, .group = 16},
+    .defaults = {.share = 0.01, .threshold = 0.2, .bits = 4, .group = 16},
     .mark = mark_left_out,
 };

@@ -105,6 +105,15 @@ static void mark_largest(const struct ranking *k, uint64_t n, uint8_t *mask)
         }
 }
 
+void gs_outlier_mark_largest(const float *scores, size_t rows, size_t cols, uint64_t n,
+                             uint8_t *mask)
+{
+    const struct gs_outlier_data data = {.w = scores, .rows = rows, .cols = cols, .stride = cols};
+    const struct ranking k = {.data = &data, .score = score_weight, .r1 = rows};
+
+    mark_largest(&k, n, mask);
+}
+
 static void mark_share(const struct gs_outlier_data *data, score_fn score, double share,
                        uint8_t *mask)
 {

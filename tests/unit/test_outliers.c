@@ -180,7 +180,7 @@ static void test_leave_one_out(void **state)
 {
     struct matrix *m = make_matrix();
     struct gs_outlier_data data = data_of(m);
-    struct gs_outlier_options options = {.threshold = 0.3, .bits = 3, .group = 20};
+    struct gs_outlier_options options = {.share = 0.5, .threshold = 0.3, .bits = 3, .group = 20};
     double mean = 0;
     size_t marked = 0;
     (void)state;
@@ -212,6 +212,34 @@ static void test_leave_one_out(void **state)
     mark("leave-one-out", &data, &options, m->mask);
     for (size_t i = 0; i < N; i++)
         assert_true(i % COLS >= 100 || !m->mask[i]);
+    gs_free(&m);
+}
+
+/* With one bit nearly every weight exceeds the threshold; the share bounds them, and those taken
+ * gain no less than any other of their kind. */
+static void test_leave_one_out_is_bounded(void **state)
+{
+    struct matrix *m = make_matrix();
+    struct gs_outlier_data data = data_of(m);
+    struct gs_outlier_options options = {.share = 0.5, .bits = 1, .group = 20};
+    double least = INFINITY, most_left = 0;
+    (void)state;
+
+    data.h = NULL;
+    mark("leave-one-out", &data, &options, m->mask);
+    assert_in_range(count(m->mask, N), N / 10, N / 2);
+    options.share = 0.02;
+    mark("leave-one-out", &data, &options, m->mask);
+    assert_int_equal(count(m->mask, N), (size_t)(0.02 * N));
+    for (size_t i = 0; i < N; i++) {
+        const float *group = m->w + i / 20 * 20;
+        double gain = group_error(group, 20, 20, 1) - group_error(group, 20, i % 20, 1);
+        if (m->mask[i])
+            least = fmin(least, gain);
+        else
+            most_left = fmax(most_left, gain);
+    }
+    assert_true(least > 0 && least >= most_left * (1 - 1e-4));
     gs_free(&m);
 }
 
@@ -425,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_fisher),
         cmocka_unit_test(test_cherry),
         cmocka_unit_test(test_leave_one_out),
+        cmocka_unit_test(test_leave_one_out_is_bounded),
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_sparse_values),
         cmocka_unit_test(test_sparse_file),
