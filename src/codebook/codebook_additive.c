@@ -2,7 +2,9 @@
  * Additive quantization: a vector is a sum of one vector of each of several books (Babenko &
  * Lempitsky, CVPR 2014; Egiazarian et al., AQLM, arXiv:2401.06118).
  *
- *     w ≈ scale · Σ_m C_m[i_m],   m < books,   i_m < 2^bits     code: i_m at bits m · bits …
+ *     w ≈ scale · Σ_m C_m[i_m],   m < books,   i_m < 2^k        code: i_m at bits m · k …
+ *
+ * with k = bits · dim / books.
  *
  * encode   a beam over books: the `beam` best sums of the first m vectors, each with every
  *          vector of the next book; then single books are chosen again while that helps. Up to
@@ -14,7 +16,7 @@
  * AQLM fits to the layer's output, tr(E H Eᵀ), by gradients; here importances stand for H, and
  * a rounder with feedback for what is off its diagonal.
  *
- * file     C_1, C_2, …, each (dim, 2^bits), in f16 */
+ * file     C_1, C_2, …, each (dim, 2^k), in f16 */
 #include <math.h>
 #include <string.h>
 
@@ -59,10 +61,13 @@ static size_t table_count(const struct additive_book *book)
 static int additive_create(const struct gs_codebook_kind *kind, const double *values,
                            struct gs_codebook **out, struct gs_err *err)
 {
-    struct additive_book facts = {.books = (unsigned)values[0], .bits = (unsigned)values[1],
-                                  .beam = (unsigned)values[3]};
+    struct additive_book facts = {.books = (unsigned)values[0], .beam = (unsigned)values[3]};
+    int rc = gs_vector_bits(kind->name, values[1], values[2] / values[0], BITS_MAX, &facts.bits,
+                            err);
     unsigned bits = facts.books * facts.bits, dim = (unsigned)values[2];
 
+    if (rc)
+        return rc;
     if (bits > 64)
         return gs_fail(err, GS_E_ARG, "codebook %s: books: %u of %u bits are more than the 64 "
                        "bits of a code", kind->name, facts.books, facts.bits);
@@ -402,7 +407,8 @@ static uint64_t additive_nearest(const struct gs_codebook *codebook,
 
 static const struct gs_codebook_key keys[] = {
     {"books", "vectors that are added", 1, BOOKS_MAX, 2, true},
-    {"bits", "of each: 2^bits vectors in a book", 1, BITS_MAX, 8, true},
+    {"bits", "bits a weight: 2^(bits · dim / books) vectors in a book, 2 to 1024", 0.0625, 32, 2,
+     false},
     {"dim", "weights of a vector", 2, DIM_MAX, 8, true},
     {"beam", "sums that the search follows", 1, BEAM_MAX, 4, true},
     {0},

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Learned vectors, alone and as products.
  *
- *     vector    dim weights are one of 2^bits vectors, learned by k-means
+ *     vector    dim weights are one of 2^k vectors, learned by k-means; k = bits · dim
  *     product   dim weights in `parts` equal pieces, piece p by a table of its own (Jégou, Douze
  *               & Schmid, "Product quantization for nearest neighbor search", 2011; FastText.zip,
  *               arXiv:1612.03651: 256 vectors for every two numbers of an embedding)
  *
- *     code      bits [p · bits, (p + 1) · bits) name the vector of piece p
- *     file      tables one after another, each (piece, 2^bits), in f16
+ *     code      bits [p · k, (p + 1) · k) name the vector of piece p; k = bits · dim / parts
+ *     file      tables one after another, each (piece, 2^k), in f16
  *
  * Tables belong to the matrix, scales to groups (`scale` = 0: none; tables then hold weights as
  * they are). FastText's tables for every pair of columns of a whole row would need codes as
@@ -155,7 +155,7 @@ static uint64_t product_nearest(const struct gs_codebook *codebook,
 /* ---- the kinds ---------------------------------------------------------------------------- */
 
 static const struct gs_codebook_key vector_keys[] = {
-    {"bits", "bits of a code: 2^bits vectors", 1, 10, 8, true},
+    {"bits", "bits a weight: 2^(bits · dim) vectors, 2 to 1024", 0.125, 10, 2, false},
     {"dim", "weights of a vector", 1, 8, 4, true},
     {"scale", "1: groups have scales", 0, 1, 1, true},
     {"candidates", "nearest vectors that share a vector of weights at first; 1: none", 1, 16, 1,
@@ -166,12 +166,12 @@ static const struct gs_codebook_key vector_keys[] = {
 static int vector_create(const struct gs_codebook_kind *kind, const double *values,
                          struct gs_codebook **out, struct gs_err *err)
 {
-    struct product_book facts = {.parts = 1, .bits = (unsigned)values[0],
-                                 .piece = (unsigned)values[1],
+    struct product_book facts = {.parts = 1, .piece = (unsigned)values[1],
                                  .candidates = (unsigned)values[3]};
+    int rc = gs_vector_bits(kind->name, values[0], values[1], 10, &facts.bits, err);
 
     facts.base.has_scale = values[2] != 0;
-    return make(kind, facts, out, err);
+    return rc ? rc : make(kind, facts, out, err);
 }
 
 const struct gs_codebook_kind gs_codebook_vector = {
@@ -191,7 +191,8 @@ const struct gs_codebook_kind gs_codebook_vector = {
 static const struct gs_codebook_key product_keys[] = {
     {"dim", "weights of a code", 1, GS_CODEBOOK_DIM, 8, true},
     {"parts", "pieces with tables of their own; they divide dim", 1, PARTS_MAX, 4, true},
-    {"bits", "bits of a piece", 1, 8, 8, true},
+    {"bits", "bits a weight: 2^(bits · dim / parts) vectors for a piece, 2 to 256", 0.015625, 8, 2,
+     false},
     {"scale", "1: groups have scales", 0, 1, 1, true},
     {"candidates", "nearest vectors that share a piece at first; 1: none", 1, 16, 1, true},
     {0},
@@ -201,7 +202,7 @@ static int product_create(const struct gs_codebook_kind *kind, const double *val
                           struct gs_codebook **out, struct gs_err *err)
 {
     unsigned dim = (unsigned)values[0];
-    struct product_book facts = {.parts = (unsigned)values[1], .bits = (unsigned)values[2],
+    struct product_book facts = {.parts = (unsigned)values[1],
                                  .candidates = (unsigned)values[4]};
 
     if (dim % facts.parts)
@@ -209,7 +210,8 @@ static int product_create(const struct gs_codebook_kind *kind, const double *val
                        kind->name, facts.parts, dim);
     facts.piece = dim / facts.parts;
     facts.base.has_scale = values[3] != 0;
-    return make(kind, facts, out, err);
+    int rc = gs_vector_bits(kind->name, values[2], facts.piece, 8, &facts.bits, err);
+    return rc ? rc : make(kind, facts, out, err);
 }
 
 const struct gs_codebook_kind gs_codebook_product = {

@@ -15,6 +15,20 @@ size_t gs_vectors_enough(size_t k)
     return GS_MAX((size_t)ENOUGH, ENOUGH_EACH * k);
 }
 
+int gs_vector_bits(const char *kind, double bits, double size, unsigned most, unsigned *each,
+                   struct gs_err *err)
+{
+    double k = bits * size, whole = rint(k);
+
+    /* size may be a quotient: its last bits say nothing */
+    if (fabs(k - whole) > 1e-6 || whole < 1 || whole > most)
+        return gs_fail(err, GS_E_ARG, "codebook %s: bits: %g bits of %g weights name a vector by "
+                       "%.6g bits, which is no whole number of 1 to %u", kind, bits, size, k,
+                       most);
+    *each = (unsigned)whole;
+    return GS_OK;
+}
+
 /* Root mean square of a row; 0 if it is not finite or nothing is in it. */
 static float row_size(const float *w, size_t n)
 {

@@ -25,6 +25,11 @@ void gs_vectors_clear(struct gs_vectors *v);
 /* Training vectors that k points are learned from. */
 size_t gs_vectors_enough(size_t k);
 
+/* *each: the bits that name a vector of `size` weights where a weight takes `bits`, a whole number
+ * of 1 … most; else an error that says what would be. */
+int gs_vector_bits(const char *kind, double bits, double size, unsigned most, unsigned *each,
+                   struct gs_err *err) GS_MUST_USE;
+
 /* What k-means is told. */
 struct gs_kmeans {
     unsigned k, dim, first;   /* columns first … first + dim − 1 of the vectors */

@@ -96,7 +96,9 @@ static inline bool gs_plan_is_rounded(const struct gs_plan_item *item)
 
 /* The key `bits` of the codebook that a text names; NULL if it has none. */
 const struct gs_codebook_key *gs_plan_codebook_bits(const char *text);
-void gs_plan_set_codebook_bits(struct gs_part_spec *spec, unsigned bits);
+void gs_plan_set_codebook_bits(struct gs_part_spec *spec, double bits);
+/* What a budget counts them by: whole ones, or eighths where several weights share a code. */
+double gs_plan_bits_step(const struct gs_codebook_key *key);
 
 /* Of an item that is rounded to a codebook (plan_part.c). */
 const struct gs_part_spec *gs_plan_spec(const struct gs_plan *plan,

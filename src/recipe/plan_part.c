@@ -48,23 +48,28 @@ static const char *bits_at(const char *text)
     return NULL;
 }
 
-static unsigned get_bits(const char *text)
+static double get_bits(const char *text)
 {
     const char *at = bits_at(text);
-    unsigned bits = 0;
+    double bits = 0;
 
-    if (at && sscanf(at, "%u", &bits) == 1)
+    if (at && sscanf(at, "%lf", &bits) == 1)
         return bits;
-    return gs_plan_codebook_bits(text) ? (unsigned)gs_plan_codebook_bits(text)->value : 0;
+    return gs_plan_codebook_bits(text) ? gs_plan_codebook_bits(text)->value : 0;
 }
 
-void gs_plan_set_codebook_bits(struct gs_part_spec *spec, unsigned bits)
+double gs_plan_bits_step(const struct gs_codebook_key *key)
+{
+    return key->integer ? 1 : 0.125;
+}
+
+void gs_plan_set_codebook_bits(struct gs_part_spec *spec, double bits)
 {
     char text[GS_PART_TEXT];
     const char *at = bits_at(spec->codebook);
     int head = at ? (int)(at - spec->codebook) : (int)strlen(spec->codebook);
 
-    snprintf(text, sizeof text, "%.*s%s%u%s", head, spec->codebook,
+    snprintf(text, sizeof text, "%.*s%s%.10g%s", head, spec->codebook,
              at ? "" : strchr(spec->codebook, ':') ? ",bits=" : ":bits=", bits,
              at ? at + strcspn(at, ",") : "");
     memcpy(spec->codebook, text, sizeof text);
@@ -74,11 +79,10 @@ void gs_plan_set_codebook_bits(struct gs_part_spec *spec, unsigned bits)
  * other keys. */
 static void raise_head(struct gs_plan *plan, const struct gs_codebook_key *key, long extra)
 {
-    long base = (long)get_bits(plan->spec.codebook);
+    double base = get_bits(plan->spec.codebook);
 
     for (; extra >= 0; extra--) {
-        gs_plan_set_codebook_bits(&plan->head_spec, (unsigned)GS_MIN(base + extra,
-                                                                     (long)key->high));
+        gs_plan_set_codebook_bits(&plan->head_spec, GS_MIN(base + (double)extra, key->high));
         if (!gs_part_check(&plan->head_spec, NULL))
             return;
     }
@@ -86,13 +90,13 @@ static void raise_head(struct gs_plan *plan, const struct gs_codebook_key *key, 
 }
 
 /* The specs with so many bits in blocks (0: as the recipe says); the bytes of all blobs. */
-static int try_bits(struct gs_plan *plan, unsigned bits, uint64_t *total, struct gs_err *err)
+static int try_bits(struct gs_plan *plan, double bits, uint64_t *total, struct gs_err *err)
 {
     const struct gs_codebook_key *key = gs_plan_codebook_bits(plan->recipe->part.codebook);
     int rc = GS_OK;
 
     plan->spec = plan->head_spec = gs_recipe_part(plan->recipe);
-    if (bits)
+    if (bits > 0)
         gs_plan_set_codebook_bits(&plan->spec, bits);
     if (key)
         raise_head(plan, key, lround(plan->recipe->head_bits));
@@ -128,7 +132,7 @@ int gs_plan_set_specs(struct gs_plan *plan, double bpw, uint64_t fixed, struct g
         return rc || !(bpw > 0) || fixed + total <= budget
                    ? rc : refuse_budget(plan, bpw, fixed + total, err);
     }
-    for (unsigned bits = (unsigned)key->high; bits >= (unsigned)key->low; bits--) {
+    for (double bits = key->high; bits >= key->low; bits -= gs_plan_bits_step(key)) {
         /* Not every number goes with the other keys. */
         if (!(rc = try_bits(plan, bits, &total, NULL)) && fixed + total <= budget)
             return GS_OK;

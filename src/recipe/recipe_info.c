@@ -96,8 +96,9 @@ static void count_bits(const struct gs_recipe *r, struct gs_recipe_info *out)
     }
     const struct gs_codebook_key *key = gs_plan_codebook_bits(spec.codebook);
     out->bits = out->bits_least = out->bits_most = spec_bits(r, &spec);
-    for (double bits = key ? key->low : 1; key && bits <= key->high; bits++) {
-        gs_plan_set_codebook_bits(&spec, (unsigned)bits);
+    for (double bits = key ? key->low : 1; key && bits <= key->high;
+         bits += gs_plan_bits_step(key)) {
+        gs_plan_set_codebook_bits(&spec, bits);
         double of = spec_bits(r, &spec);
         out->bits_least = of > 0 ? GS_MIN(out->bits_least, of) : out->bits_least;
         out->bits_most = GS_MAX(out->bits_most, of);

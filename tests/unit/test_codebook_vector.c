@@ -147,11 +147,11 @@ static void learned_vectors_reach_what_is_known(void **state)
         {"vector:bits=1,dim=1", 0.3597, 0.367},  /* 0.3634 */
         {"vector:bits=2,dim=1", 0.1163, 0.1187}, /* 0.1175 */
         {"vector:bits=3,dim=1,candidates=4", 0.0342, 0.0352}, /* 0.0345 */
-        {"vector:bits=4,dim=2", 0.100, 0.1165},  /* 2 bits: between bound and numbers */
-        {"vector:bits=8,dim=4", 0.085, 0.105},
-        {"product:dim=8,parts=4,bits=4", 0.100, 0.1165},
-        {"additive:books=2,bits=4,dim=4", 0.090, 0.115}, /* 2 bits */
-        {"additive:books=3,bits=5,dim=8", 0.09, 0.115}, /* 1.875 bits, bound 0.0743 */
+        {"vector:bits=2,dim=2", 0.100, 0.1165},  /* 2 bits: between bound and numbers */
+        {"vector:bits=2,dim=4", 0.085, 0.105},
+        {"product:dim=8,parts=4,bits=2", 0.100, 0.1165},
+        {"additive:books=2,bits=2,dim=4", 0.090, 0.115}, /* 2 bits */
+        {"additive:books=3,bits=1.875,dim=8", 0.09, 0.115}, /* 1.875 bits, bound 0.0743 */
     };
     struct gs_codebook_data data = gaussian_data(ROWS);
 
@@ -215,10 +215,10 @@ static void pyramid_finds_nearly_all_nearest_points(void **state)
 
 /* Every kind that learns, with keys that make it small. */
 static const char *const learners[] = {
-    "vector:bits=5,dim=4", "vector:bits=5,dim=4,candidates=4,scale=0",
-    "product:dim=6,parts=3,bits=3",
-    "additive:books=2,bits=4,dim=8",
-    "additive:books=5,bits=3,dim=4,beam=2",
+    "vector:bits=1.25,dim=4", "vector:bits=1.25,dim=4,candidates=4,scale=0",
+    "product:dim=6,parts=3,bits=1.5",
+    "additive:books=2,bits=1,dim=8",
+    "additive:books=5,bits=3.75,dim=4,beam=2",
 };
 
 /* What a file keeps is all that a reader needs; a team learns the same. */

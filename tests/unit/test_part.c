@@ -204,7 +204,7 @@ static void test_extras(void **state)
 {
     static const char *const sparse[] = {"none", "magnitude", "leave-one-out", "cherry"};
     static const char *const books[] = {"uniform:bits=2", "quantile:bits=3", "e8p",
-                                        "kmeans:bits=2", "vector:bits=6,dim=4"};
+                                        "kmeans:bits=2", "vector:bits=1.5,dim=4"};
     struct rounded plain, with;
 
     (void)state;
