@@ -173,6 +173,13 @@ extern const struct gs_part_rounder gs_part_rounder_flexround;
 size_t gs_part_descent_scratch(const struct gs_part_work *work);
 void gs_part_descend(const struct gs_part_rows *rows, uint64_t sweeps, bool from_weights);
 
+/* Output correction (part_correct.c). Gains go into the scales of rows, y is as the blob's codes
+ * then give it; `bias` from e = W − Ŵ (rows, cols). */
+int gs_part_fit_gains(const struct gs_part_work *work, const uint8_t *blob, struct gs_team *team,
+                      struct gs_err *err) GS_MUST_USE;
+int gs_part_find_bias(const struct gs_part_job *job, const struct gs_part_form *form,
+                      const float *e, struct gs_err *err) GS_MUST_USE;
+
 /* tr(E H Eᵀ) of e (rows, cols). */
 int gs_part_loss(const struct gs_part_input *input, struct gs_team *team, const float *e,
                  size_t rows, double *out, struct gs_err *err) GS_MUST_USE;

@@ -126,6 +126,13 @@ const char *gs_part_sparse_name(size_t index)
     return !index ? "none" : rule ? rule->name : NULL;
 }
 
+static const char *const corrections[] = {"none", "bias", "affine"};
+
+const char *gs_part_correct_name(size_t index)
+{
+    return index < GS_COUNT(corrections) ? corrections[index] : NULL;
+}
+
 const char *gs_part_factor_name(size_t index)
 {
     const struct gs_factor_format *format = gs_factor_format_at(index);
@@ -139,7 +146,12 @@ void gs_part_default(struct gs_part_spec *spec)
 {
     *spec = (struct gs_part_spec){.scale = "row", .scale_format = "f16", .importance = "none",
                                   .damping = 0.01, .sparse_by = "none",
-                                  .low_rank_format = "f16"};
+                                  .low_rank_format = "f16", .correct = "none"};
+}
+
+bool gs_part_corrects(const struct gs_part_spec *spec)
+{
+    return strcmp(spec->correct, "none") != 0;
 }
 
 bool gs_part_needs_h(const struct gs_part_spec *spec)
@@ -148,7 +160,7 @@ bool gs_part_needs_h(const struct gs_part_spec *spec)
 
     return (rounder && (rounder->uses_h || spec->sweeps)) || spec->whiten ||
            !strcmp(spec->importance, "hessian") || !strcmp(spec->scale, GS_PART_ADAPTIVE) ||
-           strcmp(spec->sparse_by, "none");
+           strcmp(spec->sparse_by, "none") || gs_part_corrects(spec);
 }
 
 bool gs_part_needs_fisher(const struct gs_part_spec *spec)
@@ -205,7 +217,8 @@ static int check_rounder(const struct gs_part_spec *s, const struct gs_codebook 
     return GS_OK;
 }
 
-static int check_extras(const struct gs_part_spec *s, struct gs_err *err)
+static int check_extras(const struct gs_part_spec *s, const struct gs_codebook *codebook,
+                        struct gs_err *err)
 {
     bool none = !strcmp(s->sparse_by, "none");
 
@@ -217,6 +230,11 @@ static int check_extras(const struct gs_part_spec *s, struct gs_err *err)
                        s->rounder);
     if (!s->low_rank && (s->whiten || s->low_rank_steps))
         return gs_fail(err, GS_E_ARG, "whiten and low_rank_steps go with low_rank");
+    if (!strcmp(s->correct, "affine") &&
+        ((strcmp(s->scale, "row") && strcmp(s->scale, "group")) || s->scale_bits || !none ||
+         s->low_rank || !codebook->has_scale))
+        return gs_fail(err, GS_E_ARG, "correct = affine puts gains into the scales of rows: scale "
+                       "= row or group, of one level, without outliers or low rank");
     return GS_OK;
 }
 
@@ -226,7 +244,7 @@ int gs_part_check(const struct gs_part_spec *s, struct gs_err *err)
     int rc = gs_codebook_create(s->codebook, &codebook, err);
 
     if (!rc && !(rc = check_scales(s, err)) && !(rc = check_rounder(s, codebook, err)))
-        rc = check_extras(s, err);
+        rc = check_extras(s, codebook, err);
     gs_codebook_destroy(&codebook);
     return rc;
 }

@@ -58,6 +58,7 @@ struct gs_part_spec {
     char low_rank_format[GS_PART_NAME];
     bool whiten;                   /* it is the best under H, not under the identity */
     uint64_t low_rank_steps;       /* rounds of rounding what the low rank leaves; 0 = one */
+    char correct[GS_PART_NAME];    /* of outputs: "none", "bias", "affine" */
 };
 
 void gs_part_default(struct gs_part_spec *spec);
@@ -67,6 +68,9 @@ int gs_part_check(const struct gs_part_spec *spec, struct gs_err *err) GS_MUST_U
 
 /* Does the spec ask for more than W: second moments H, or at least their diagonal? */
 bool gs_part_needs_h(const struct gs_part_spec *spec);
+
+/* Does it correct outputs, by the means of inputs? */
+bool gs_part_corrects(const struct gs_part_spec *spec);
 
 /* Does it ask for squared gradients of single weights? */
 bool gs_part_needs_fisher(const struct gs_part_spec *spec);
@@ -78,6 +82,7 @@ const char *gs_part_importance_name(size_t index);
 const char *gs_part_format_name(size_t index);
 const char *gs_part_sparse_name(size_t index);
 const char *gs_part_factor_name(size_t index);
+const char *gs_part_correct_name(size_t index);
 
 /* Bytes of the blob; `factor`: T_in has a diagonal of its own. `header` may be NULL. With
  * outliers an estimate: their number and places are known when they are found. Fails where the shape does not go with the codebook. */
@@ -93,6 +98,8 @@ struct gs_part_input {
     float *h32;          /* (n, n), and the inverses of its diagonal blocks (n, block), for */
     float *inverses;     /* coordinate descent; NULL: not needed, or H is diagonal */
     uint32_t *order;     /* (n) column at each position of the factor; NULL: natural */
+    const double *mean;  /* (n) of the inputs, borrowed, in the basis of H, which is then that of
+                            inputs less their mean; NULL: not known. Set after creation */
     struct gs_ldl ldl;   /* of H in that order; n = 0: no rounder needs it */
 };
 
@@ -113,6 +120,8 @@ struct gs_part_job {
     size_t rows, cols;
     float *w;                    /* (rows, cols) in: W, finite; out: scratch */
     const float *fisher;         /* (rows, cols) squared gradients, or NULL */
+    float *bias;                 /* (rows) out: W x − Ŵ x for the mean input, in the basis of W;
+                                    where the spec corrects and the mean is known. Or NULL */
     struct gs_team *team;
 };
 

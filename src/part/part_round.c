@@ -393,7 +393,11 @@ static int round_matrix(const struct gs_part_job *job, uint8_t **blob,
         (form.sparse && (rc = take_outliers(&r, job, err))) ||
         (rc = gs_part_groups_create(&form, &r.work.groups, err)) ||
         (rc = learn(&r, job, err)) || (rc = make_room(&r, err)) ||
-        (rc = round_all(&r, err)) || (rc = measure_loss(&r, job, out, err)) ||
+        (rc = round_all(&r, err)) ||
+        (!strcmp(job->spec->correct, "affine") &&
+         (rc = gs_part_fit_gains(&r.work, r.blob, job->team, err))) ||
+        (rc = measure_loss(&r, job, out, err)) ||
+        (job->bias && job->input->mean && (rc = gs_part_find_bias(job, &form, job->w, err))) ||
         (rc = put_sections(&r, job->in, out, err)))
         goto out;
     *blob = r.blob;

@@ -19,6 +19,7 @@ struct built {
     uint8_t *payload;
     float *sides; /* scales (rows), factor (cols); of a blob the weights (rows, cols) */
     struct gs_transform *in, *out;
+    float *bias;  /* (rows) of a blob whose outputs are corrected */
 };
 
 static void built_clear(struct built *b)
@@ -27,6 +28,7 @@ static void built_clear(struct built *b)
     gs_transform_destroy(&b->out);
     gs_free(&b->payload);
     gs_free(&b->sides);
+    gs_free(&b->bias);
 }
 
 static int build_part(struct gs_work *work, size_t index, struct built *b, struct gs_err *err)
@@ -38,7 +40,17 @@ static int build_part(struct gs_work *work, size_t index, struct built *b, struc
     if (!b->payload || !b->sides)
         return gs_fail_nomem(err, item->source->name);
     int rc = gs_journal_get(work->journal, index, 0, b->payload, item->codes_bytes, err);
-    return rc ? rc : gs_part_decode(b->payload, item->codes_bytes, work->team, b->sides, err);
+    if (!rc)
+        rc = gs_part_decode(b->payload, item->codes_bytes, work->team, b->sides, err);
+    if (rc || !item->bias)
+        return rc;
+    if (!(b->bias = gs_alloc(item->rows, sizeof *b->bias)))
+        return gs_fail_nomem(err, item->bias);
+    rc = gs_journal_get(work->journal, index, item->codes_bytes, b->bias,
+                        gs_plan_bias_bytes(item), err);
+    for (size_t r = 0; !rc && r < item->rows; r++)
+        b->bias[r] = gs_load_f32((const uint8_t *)&b->bias[r]);
+    return rc;
 }
 
 static int build(struct gs_work *work, size_t index, struct built *b, struct gs_err *err)
@@ -112,6 +124,8 @@ int gs_work_advance(struct gs_work *work, uint32_t il, enum gs_block_part part, 
             .row_bytes = item->native ? 0 : item->part ? item->cols * sizeof(float)
                                                        : item->codes_stride,
             .native = item->native ? &built[n].native : NULL};
+        if (item->bias)
+            *gs_plan_bias_field(&w, item) = built[n].bias;
         n++;
     }
     gs_block_split(&work->lm->config, &w);

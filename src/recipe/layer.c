@@ -26,7 +26,7 @@
 uint64_t gs_work_payload_bytes(const struct gs_plan_item *item)
 {
     return item->codes_bytes + gs_plan_scale_bytes(item) + gs_plan_factor_bytes(item) +
-           GS_ROUNDED_BYTES;
+           gs_plan_bias_bytes(item) + GS_ROUNDED_BYTES;
 }
 
 int gs_work_rounded(const struct gs_work *work, size_t item, struct gs_rounded *out,
@@ -325,8 +325,8 @@ static int round_input(struct gs_work *work, size_t first, size_t end, struct gs
     int rc;
 
     if (items[first].stock || items[first].part) {
-        rc = (items[first].part ? gs_work_round_parts : gs_work_round_stock)(work, first, end,
-                                                                             in->h, err);
+        rc = items[first].part ? gs_work_round_parts(work, first, end, in->h, in->mean, err)
+                               : gs_work_round_stock(work, first, end, in->h, err);
         gs_free(&in->h);
         return rc;
     }
@@ -394,8 +394,10 @@ static int do_part(struct gs_work *work, uint32_t il, enum gs_block_part part, s
             rc = round_input(work, i, end, &inputs[items[i].input], err);
     }
     work->seconds.rounding += gs_cpu_seconds() - start;
-    for (size_t i = 0; i < GS_COUNT(inputs); i++)
+    for (size_t i = 0; i < GS_COUNT(inputs); i++) {
         gs_free(&inputs[i].h);
+        gs_free(&inputs[i].mean);
+    }
     if (!rc && work->uses_h && il < work->lm->config.n_layer)
         rc = gs_work_advance(work, il, part, first, end, err);
     return rc;

@@ -8,6 +8,26 @@
 #include "linalg/gram.h"
 #include "recipe/work.h"
 
+/* Sums of the columns of x (T, n). */
+static void add_sums(const float *x, size_t T, size_t n, double *sums)
+{
+    for (size_t t = 0; t < T; t++)
+        for (size_t i = 0; i < n; i++)
+            sums[i] += (double)x[t * n + i];
+}
+
+/* The mean of x, and the moments of what remains without it. */
+static void centre(struct gs_moments *in, double tokens)
+{
+    size_t n = in->n;
+
+    for (size_t i = 0; i < n; i++)
+        in->mean[i] /= tokens;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            in->h[i * n + j] -= in->mean[i] * in->mean[j];
+}
+
 void gs_moments_see(void *ctx, const struct gs_matrix *w, const float *x, size_t T)
 {
     struct gs_moments_tap *tap = ctx;
@@ -16,6 +36,8 @@ void gs_moments_see(void *ctx, const struct gs_matrix *w, const float *x, size_t
 
     if (!tap->rc && input < GS_INPUT_BLOCK_COUNT && tap->inputs[input].h)
         tap->rc = gs_gram_add(tap->team, x, T, w->cols, w->cols, tap->inputs[input].h, tap->err);
+    if (!tap->rc && input < GS_INPUT_BLOCK_COUNT && tap->inputs[input].mean)
+        add_sums(x, T, w->cols, tap->inputs[input].mean);
     tap->seconds += gs_cpu_seconds() - start;
 }
 
@@ -69,7 +91,9 @@ int gs_moments_gather(struct gs_work *work, uint32_t il, enum gs_block_part part
             continue;
         in->n = item->cols;
         in->h = gs_alloc(in->n * in->n, sizeof *in->h);
-        if (!in->h)
+        if (item->bias)
+            in->mean = gs_alloc(in->n, sizeof *in->mean);
+        if (!in->h || (item->bias && !in->mean))
             return gs_fail_nomem(err, item->source->name);
         any = true;
     }
@@ -78,7 +102,10 @@ int gs_moments_gather(struct gs_work *work, uint32_t il, enum gs_block_part part
                  ? gather_block(work, il, part, inputs, err)
                  : gather_head(work, &inputs[GS_INPUT_HEAD], err);
     for (size_t i = 0; !rc && i <= GS_INPUT_EMBD; i++)
-        if (inputs[i].h)
+        if (inputs[i].h) {
             gs_gram_finish(inputs[i].h, inputs[i].n, 1 / tokens);
+            if (inputs[i].mean)
+                centre(&inputs[i], tokens);
+        }
     return rc;
 }

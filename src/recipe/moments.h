@@ -2,8 +2,9 @@
  * Second moments of the inputs of a block's matrices over the calibration set, gathered in
  * one pass for each half of a block.
  *
- *   h   mean of x xᵀ  (n, n), x the input of a matrix when everything before this half is
- *       rounded and the half itself is not
+ *   h     mean of x xᵀ  (n, n), x the input of a matrix when everything before this half is
+ *         rounded and the half itself is not
+ *   mean  mean of x  (n), for recipes that correct outputs; h is then that of x less its mean
  *
  * Private to src/recipe. */
 #ifndef GS_RECIPE_MOMENTS_H
@@ -16,7 +17,8 @@ struct gs_work;
 
 struct gs_moments {
     size_t n;
-    double *h; /* NULL: not gathered */
+    double *h;    /* NULL: not gathered */
+    double *mean; /* NULL: not asked for */
 };
 
 /* A decoder's tap (model/layers.h) that adds to the lower triangles of the inputs of block w. */

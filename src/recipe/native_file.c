@@ -324,8 +324,13 @@ static int write_item(struct writing *w, size_t index, struct gs_err *err)
     const void *data;
     int rc;
 
-    if (item->stock || item->part)
-        return write_part(w, index, &offset, item->codes_bytes, err);
+    if (item->replaced)
+        return GS_OK;
+    if (item->stock || item->part) {
+        rc = write_part(w, index, &offset, item->codes_bytes, err);
+        return rc || !item->bias ? rc : write_part(w, index, &offset, gs_plan_bias_bytes(item),
+                                                   err);
+    }
     if (item->native) {
         if ((rc = write_part(w, index, &offset, item->codes_bytes, err)) ||
             (rc = write_part(w, index, &offset, gs_plan_scale_bytes(item), err)))

@@ -287,9 +287,10 @@ static uint64_t fixed_bytes(const struct gs_plan *plan)
     for (size_t i = 0; i < plan->n_items; i++) {
         const struct gs_plan_item *item = &plan->items[i];
         const struct gs_tensor *t = item->source;
+        bytes += gs_plan_bias_bytes(item);
         if (item->native)
             bytes += gs_plan_side_bytes(item);
-        else if (!item->part && !gs_type_row_bytes(item->type, t->dim[0], &row, NULL))
+        else if (!item->part && !item->replaced && !gs_type_row_bytes(item->type, t->dim[0], &row, NULL))
             bytes += row * t->dim[1] * t->dim[2] * t->dim[3];
     }
     return bytes;
@@ -364,7 +365,7 @@ static void add_vector(struct gs_plan *plan, const char *name, enum gs_type type
 }
 
 /* Items in order, each followed by its scales, at the first that reads an input by that input's
- * factor, and by its table: native_file.c writes them so. */
+ * factor, by its bias and by its table: native_file.c writes them so. */
 static int list_tensors(struct gs_plan *plan, struct gs_err *err)
 {
     plan->tensors = gs_alloc(4 * plan->n_items, sizeof *plan->tensors);
@@ -373,6 +374,8 @@ static int list_tensors(struct gs_plan *plan, struct gs_err *err)
     for (size_t i = 0; i < plan->n_items; i++) {
         struct gs_plan_item *item = &plan->items[i];
         struct gs_tensor t = *item->source;
+        if (item->replaced)
+            continue;
         t.type = item->native || item->part ? GS_TYPE_I8 : item->type;
         if (item->part) {
             t.n_dims = 1;
@@ -394,6 +397,8 @@ static int list_tensors(struct gs_plan *plan, struct gs_err *err)
             add_vector(plan, item->scale, GS_TYPE_F16, item->rows);
         if (item->owns_factor)
             add_vector(plan, item->factor, GS_TYPE_F16, item->cols);
+        if (item->bias)
+            add_vector(plan, item->bias, GS_TYPE_F32, item->rows);
         if (item->table)
             add_vector(plan, item->table, GS_TYPE_I8, GS_NATIVE_TABLE_BYTES);
     }
@@ -435,7 +440,9 @@ int gs_plan_create(const struct gs_lm *lm, const struct gs_recipe *recipe,
     if (!rc)
         qsort(out->items, n, sizeof *out->items, compare_items);
     for (size_t i = 0; !rc && i < n; i++) {
-        if (out->items[i].native || out->items[i].part)
+        if (out->items[i].part)
+            rc = gs_plan_name_bias(out, lm, &out->items[i], err);
+        if (!rc && (out->items[i].native || out->items[i].part))
             rc = name_sides(out, &out->items[i], (uint32_t)(out->n_native + out->n_part),
                             options->tables && out->grid->takes_table, err);
         out->n_native += out->items[i].native;

@@ -46,6 +46,9 @@ struct gs_plan_item {
      * it alike. */
     const char *scale, *factor, *table;
     bool owns_factor;        /* the first of those that share it */
+    const char *bias;        /* F32 (rows), what corrects the outputs of a part; it stands for */
+    const struct gs_tensor *source_bias; /* that of the source, if there is one, added to it */
+    bool replaced;           /* the item is such a bias of the source: not written */
 };
 
 struct gs_plan {
@@ -113,6 +116,19 @@ int gs_plan_set_specs(struct gs_plan *plan, double bpw, uint64_t fixed, struct g
 int gs_plan_part_bytes(const struct gs_plan *plan, const struct gs_plan_item *item,
                        const struct gs_part_spec *spec, uint64_t *bytes, struct gs_err *err)
     GS_MUST_USE;
+
+/* Names the bias of a matrix of a block whose recipe corrects outputs, where the architecture's
+ * files may have one (plan_part.c). */
+int gs_plan_name_bias(struct gs_plan *plan, const struct gs_lm *lm, struct gs_plan_item *item,
+                      struct gs_err *err) GS_MUST_USE;
+
+/* The field of the block that points to it. */
+const float **gs_plan_bias_field(struct gs_block_weights *w, const struct gs_plan_item *item);
+
+static inline size_t gs_plan_bias_bytes(const struct gs_plan_item *item)
+{
+    return item->bias ? item->rows * sizeof(float) : 0;
+}
 
 /* Bytes of what stands beside the codes of a native item, in the file. */
 size_t gs_plan_side_bytes(const struct gs_plan_item *item);

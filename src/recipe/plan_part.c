@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/arch.h"
 #include "recipe/plan.h"
 
 static bool is_head(const struct gs_plan_item *item)
@@ -18,6 +19,59 @@ const struct gs_part_spec *gs_plan_spec(const struct gs_plan *plan,
 {
     return is_head(item) ? &plan->head_spec : &plan->spec;
 }
+
+/* ---- biases ------------------------------------------------------------------------------- */
+
+static const struct {
+    size_t matrix, bias;
+    enum gs_tensor_slot slot;
+} biases[] = {
+#define ROW(field)                                                                     \
+    {offsetof(struct gs_block_weights, field), offsetof(struct gs_block_weights, field##_b), \
+     GS_SLOT_##field##_b}
+    ROW(attn_qkv), ROW(attn_q), ROW(attn_k), ROW(attn_v),
+    ROW(attn_output), ROW(ffn_gate), ROW(ffn_up), ROW(ffn_down),
+#undef ROW
+};
+
+static size_t find_bias(const struct gs_plan_item *item)
+{
+    size_t i = 0;
+
+    while (biases[i].matrix != item->field)
+        i++;
+    return i;
+}
+
+const float **gs_plan_bias_field(struct gs_block_weights *w, const struct gs_plan_item *item)
+{
+    return (const float **)(void *)((char *)w + biases[find_bias(item)].bias);
+}
+
+int gs_plan_name_bias(struct gs_plan *plan, const struct gs_lm *lm, struct gs_plan_item *item,
+                      struct gs_err *err)
+{
+    const struct gs_arch *arch = lm->config.arch;
+    bool gate_up = item->fused && item->field == offsetof(struct gs_block_weights, ffn_up);
+    const char *name = item->source->name;
+    size_t base = strlen(name) - strlen("weight");
+    char text[160];
+
+    if (!item->part || is_head(item) || !gs_part_corrects(&plan->recipe->part) || gate_up ||
+        !((arch->need | arch->may) >> biases[find_bias(item)].slot & 1))
+        return GS_OK;
+    snprintf(text, sizeof text, "%.*sbias", (int)base, name);
+    item->bias = gs_arena_strndup(&plan->arena, text, strlen(text));
+    if (!item->bias)
+        return gs_fail_nomem(err, "the plan");
+    item->source_bias = gs_store_find(lm->store, text);
+    for (size_t i = 0; item->source_bias && i < plan->n_items; i++)
+        if (plan->items[i].source == item->source_bias)
+            plan->items[i].replaced = true;
+    return GS_OK;
+}
+
+/* ---- bytes -------------------------------------------------------------------------------- */
 
 int gs_plan_part_bytes(const struct gs_plan *plan, const struct gs_plan_item *item,
                        const struct gs_part_spec *spec, uint64_t *bytes, struct gs_err *err)

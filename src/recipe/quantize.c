@@ -103,6 +103,9 @@ static int check_options(const struct gs_quantize_options *o, const struct gs_re
     if (fold && o->imatrix)
         return gs_fail(err, GS_E_ARG, "an importance matrix is not that of a folded model: give "
                        "a calibration text");
+    if (codebook && o->imatrix && gs_part_corrects(&recipe->part))
+        return gs_fail(err, GS_E_ARG, "correct = %s needs the means of inputs, which an importance "
+                       "matrix has not: give a calibration text", recipe->part.correct);
     struct gs_tune stages;
     if (o->tune && (rc = gs_tune_stages(o->tune, o->type, &stages, err)))
         return rc;

@@ -75,6 +75,11 @@ static const char *factor_name(const void *ctx GS_UNUSED, size_t i)
     return gs_part_factor_name(i);
 }
 
+static const char *correct_name(const void *ctx GS_UNUSED, size_t i)
+{
+    return gs_part_correct_name(i);
+}
+
 static const char *recipe_name(const void *ctx GS_UNUSED, size_t i)
 {
     return gs_recipe_at(i) ? gs_recipe_at(i)->name : NULL;
@@ -117,6 +122,7 @@ static const struct field {
     {"low_rank_format", NAME, PART, AT(part.low_rank_format), factor_name, 0, 0},
     {"whiten", BOOL, PART, AT(part.whiten), NULL, 0, 0},
     {"low_rank_steps", UINT, PART, AT(part.low_rank_steps), NULL, 0, 64},
+    {"correct", NAME, PART, AT(part.correct), correct_name, 0, 0},
     {"transform_in", NAME, ALL, AT(transform_in), transform_name, 0, 0},
     {"transform_out", NAME, ALL, AT(transform_out), transform_name, 0, 0},
     {"rescale", BOOL, ALL, AT(rescale), NULL, 0, 0},

@@ -89,7 +89,7 @@ int gs_work_progress(const struct gs_work *work, struct gs_err *err) GS_MUST_USE
 int gs_work_codec(struct gs_work *work, unsigned rate, const struct gs_codec **out,
                   struct gs_err *err) GS_MUST_USE;
 
-/* Bytes of an item in the journal: codes, scales, factor, struct gs_rounded. */
+/* Bytes of an item in the journal: codes, scales, factor, bias, struct gs_rounded. */
 uint64_t gs_work_payload_bytes(const struct gs_plan_item *item);
 int gs_work_rounded(const struct gs_work *work, size_t item, struct gs_rounded *out,
                     struct gs_err *err) GS_MUST_USE;
@@ -138,9 +138,9 @@ int gs_work_transform(const struct gs_work *work, size_t first, size_t end,
     GS_MUST_USE;
 
 /* Rounds all that reads the input of items[first] to the recipe's codebook. h as above; it
- * changes its basis. */
+ * changes its basis. mean (n) of the input, or NULL. */
 int gs_work_round_parts(struct gs_work *work, size_t first, size_t end, double *h,
-                        struct gs_err *err) GS_MUST_USE;
+                        const double *mean, struct gs_err *err) GS_MUST_USE;
 
 /* Takes the size of a blob from the journal. */
 void gs_work_know_part(struct gs_work *work, size_t index);
