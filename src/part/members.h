@@ -173,6 +173,10 @@ extern const struct gs_part_rounder gs_part_rounder_flexround;
 size_t gs_part_descent_scratch(const struct gs_part_work *work);
 void gs_part_descend(const struct gs_part_rows *rows, uint64_t sweeps, bool from_weights);
 
+/* Better scales for fitted groups, if the spec asks for a search (part_search.c). */
+int gs_part_search_scales(const struct gs_part_work *work, struct gs_team *team,
+                          struct gs_err *err) GS_MUST_USE;
+
 /* Output correction (part_correct.c). Gains go into the scales of rows, y is as the blob's codes
  * then give it; `bias` from e = W − Ŵ (rows, cols). */
 int gs_part_fit_gains(const struct gs_part_work *work, const uint8_t *blob, struct gs_team *team,

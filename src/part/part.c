@@ -146,7 +146,7 @@ void gs_part_default(struct gs_part_spec *spec)
 {
     *spec = (struct gs_part_spec){.scale = "row", .scale_format = "f16", .importance = "none",
                                   .damping = 0.01, .sparse_by = "none",
-                                  .low_rank_format = "f16", .correct = "none"};
+                                  .low_rank_format = "f16", .correct = "none", .search = "none"};
 }
 
 bool gs_part_corrects(const struct gs_part_spec *spec)
@@ -160,7 +160,8 @@ bool gs_part_needs_h(const struct gs_part_spec *spec)
 
     return (rounder && (rounder->uses_h || spec->sweeps)) || spec->whiten ||
            !strcmp(spec->importance, "hessian") || !strcmp(spec->scale, GS_PART_ADAPTIVE) ||
-           strcmp(spec->sparse_by, "none") || gs_part_corrects(spec);
+           strcmp(spec->sparse_by, "none") || gs_part_corrects(spec) ||
+           strcmp(spec->search, "none");
 }
 
 bool gs_part_needs_fisher(const struct gs_part_spec *spec)
@@ -210,6 +211,13 @@ static int check_rounder(const struct gs_part_spec *s, const struct gs_codebook 
     if (!strcmp(s->scale, GS_PART_ADAPTIVE) && codebook->dim > 1)
         return gs_fail(err, GS_E_ARG, "scale = %s: a code of %u weights spans columns", s->scale,
                        codebook->dim);
+    if (strcmp(s->search, "none") &&
+        (s->scale_bits || !codebook->has_scale || rounder->alternates ||
+         (strcmp(s->scale, "row") && strcmp(s->scale, "group")) ||
+         (rounder->feeds && !s->static_groups && strcmp(s->scale, "row"))))
+        return gs_fail(err, GS_E_ARG, "search = %s takes scales of rows that are fitted before "
+                       "rounding: scale = row or group, of one level, with static_groups = yes "
+                       "where there is feedback", s->search);
     if (rounder->alternates && (s->scale_bits || (strcmp(s->scale, "row") &&
                                                   strcmp(s->scale, "group"))))
         return gs_fail(err, GS_E_ARG, "rounder = %s fits scales row by row: scale = row or group, "

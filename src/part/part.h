@@ -59,6 +59,7 @@ struct gs_part_spec {
     bool whiten;                   /* it is the best under H, not under the identity */
     uint64_t low_rank_steps;       /* rounds of rounding what the low rank leaves; 0 = one */
     char correct[GS_PART_NAME];    /* of outputs: "none", "bias", "affine" */
+    char search[GS_PART_NAME];     /* of scales by output error: "none", "easyquant", "evolution" */
 };
 
 void gs_part_default(struct gs_part_spec *spec);
@@ -83,6 +84,7 @@ const char *gs_part_format_name(size_t index);
 const char *gs_part_sparse_name(size_t index);
 const char *gs_part_factor_name(size_t index);
 const char *gs_part_correct_name(size_t index);
+const char *gs_part_search_name(size_t index);
 
 /* Bytes of the blob; `factor`: T_in has a diagonal of its own. `header` may be NULL. With
  * outliers an estimate: their number and places are known when they are found. Fails where the shape does not go with the codebook. */

@@ -191,14 +191,18 @@ static int make_scratch(struct rounding *r, struct gs_err *err)
 }
 
 /* Groups, codes and y of work.w. */
-static void round_once(struct rounding *r)
+static int round_once(struct rounding *r, struct gs_err *err)
 {
     const struct gs_part_form *f = r->work.form;
     size_t groups = (f->n_group_rows + f->scale_group - 1) / f->scale_group;
+    int rc;
 
     if (!r->work.dynamic)
         gs_team_run(r->team, groups, 1, fit_run, r);
+    if ((rc = gs_part_search_scales(&r->work, r->team, err)))
+        return rc;
     gs_team_run(r->team, (f->rows + r->work.chunk - 1) / r->work.chunk, 1, round_run, r);
+    return GS_OK;
 }
 
 /* What gs_low_rank_alternate calls for each target. */
@@ -209,12 +213,13 @@ static int round_target(void *ctx, const float *target, float *rounded, double *
     size_t n = r->work.form->rows * r->work.form->cols;
 
     r->work.w = target;
-    round_once(r);
+    int rc = round_once(r, err);
     for (size_t i = 0; i < n; i++) /* E, for the loss */
         rounded[i] = target[i] - r->work.y[i];
     for (size_t i = 0; r->mask && i < n; i++)
         rounded[i] = r->mask[i] ? 0 : rounded[i];
-    int rc = gs_part_loss(r->job->input, r->team, rounded, r->work.form->rows, loss, err);
+    if (!rc)
+        rc = gs_part_loss(r->job->input, r->team, rounded, r->work.form->rows, loss, err);
     for (size_t i = 0; i < n; i++)
         rounded[i] = r->mask && r->mask[i] ? target[i] : r->work.y[i];
     return rc;
@@ -232,11 +237,8 @@ static int round_all(struct rounding *r, struct gs_err *err)
     int rc = make_scratch(r, err);
     float *rounded;
 
-    if (rc || !f->rank) {
-        if (!rc)
-            round_once(r);
-        return rc;
-    }
+    if (rc || !f->rank)
+        return rc ? rc : round_once(r, err);
     if (!(rounded = gs_alloc(f->rows * f->cols, sizeof *rounded)))
         return gs_fail_nomem(err, "rounding");
     rc = gs_low_rank_alternate(r->job->w, f->rows, f->cols, f->rank, steps, false, whiten,

@@ -80,6 +80,11 @@ static const char *correct_name(const void *ctx GS_UNUSED, size_t i)
     return gs_part_correct_name(i);
 }
 
+static const char *search_name(const void *ctx GS_UNUSED, size_t i)
+{
+    return gs_part_search_name(i);
+}
+
 static const char *recipe_name(const void *ctx GS_UNUSED, size_t i)
 {
     return gs_recipe_at(i) ? gs_recipe_at(i)->name : NULL;
@@ -110,6 +115,7 @@ static const struct field {
     {"scale_group", UINT, PART, AT(part.scale_group), NULL, 0, 65536},
     {"scale_bits", UINT, PART, AT(part.scale_bits), NULL, 0, 16},
     {"importance", NAME, PART, AT(part.importance), importance_name, 0, 0},
+    {"search", NAME, PART, AT(part.search), search_name, 0, 0},
     {"rounder", NAME, ALL, AT(rounder), rounder_name, 0, 0},
     {"act_order", BOOL, PART, AT(part.act_order), NULL, 0, 0},
     {"static_groups", BOOL, PART, AT(part.static_groups), NULL, 0, 0},

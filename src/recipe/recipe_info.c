@@ -46,6 +46,8 @@ static void describe_codebook(const struct gs_recipe *r, struct text *t)
         add(t, "scales of %d bits in %d", (int)p->scale_bits, (int)p->scale_group);
     if (strcmp(p->importance, "none"))
         add(t, "importance %s", p->importance);
+    if (strcmp(p->search, "none"))
+        add(t, "search %s", p->search);
 }
 
 static void describe_parts(const struct gs_recipe *r, char *out, size_t size)

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT
+ * Keys of matrices of parts beside rounding itself: scales by search, output correction. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/rng.h"
+#include "part/part.h"
+
+#define ROWS 32
+#define COLS 128
+#define TOKENS 512
+
+static struct gs_err err;
+static float weights[ROWS * COLS];
+static double moments[COLS * COLS], covariance[COLS * COLS], mean[COLS];
+
+/* Heavy-tailed weights; correlated inputs of different sizes with a mean. */
+static int setup(void **state)
+{
+    static float x[TOKENS][COLS];
+    struct gs_rng rng;
+
+    (void)state;
+    gs_rng_init(&rng, 11, 0);
+    for (size_t i = 0; i < ROWS * COLS; i++) {
+        double g = gs_rng_normal(&rng);
+        weights[i] = (float)(0.02 * g * (1 + 0.3 * g * g));
+    }
+    for (size_t t = 0; t < TOKENS; t++) {
+        double last = 0;
+        for (size_t i = 0; i < COLS; i++) {
+            last = 0.7 * last + gs_rng_normal(&rng);
+            x[t][i] = (float)((last + 0.8 * (double)(i % 3)) * (i % 17 ? 1 : 4));
+            mean[i] += (double)x[t][i] / TOKENS;
+        }
+    }
+    for (size_t i = 0; i < COLS; i++)
+        for (size_t j = 0; j < COLS; j++) {
+            for (size_t t = 0; t < TOKENS; t++)
+                moments[i * COLS + j] += (double)x[t][i] * (double)x[t][j] / TOKENS;
+            covariance[i * COLS + j] = moments[i * COLS + j] - mean[i] * mean[j];
+        }
+    return 0;
+}
+
+static struct gs_part_spec make_spec(const char *codebook, const char *scale, unsigned group,
+                                     const char *rounder)
+{
+    struct gs_part_spec spec;
+
+    gs_part_default(&spec);
+    snprintf(spec.codebook, sizeof spec.codebook, "%s", codebook);
+    snprintf(spec.scale, sizeof spec.scale, "%s", scale);
+    snprintf(spec.rounder, sizeof spec.rounder, "%s", rounder);
+    spec.group = group;
+    return spec;
+}
+
+struct rounded {
+    uint8_t *blob;
+    struct gs_part_result result;
+    float y[ROWS * COLS]; /* decoded */
+    float bias[ROWS];
+};
+
+/* `h` NULL: only its diagonal is known. */
+static void round_with(const struct gs_part_spec *spec, double *h, struct gs_team *team,
+                       struct rounded *out)
+{
+    static float w[ROWS * COLS];
+    static double diagonal[COLS];
+    struct gs_part_input input;
+
+    err = (struct gs_err){0};
+    memcpy(w, weights, sizeof w);
+    for (size_t i = 0; i < COLS; i++)
+        diagonal[i] = moments[i * COLS + i];
+    if (gs_part_check(spec, &err) ||
+        gs_part_input_create(spec, team, COLS, h, diagonal, &input, &err))
+        fail_msg("%s", err.msg);
+    input.mean = gs_part_corrects(spec) ? mean : NULL;
+    const struct gs_part_job job = {.spec = spec, .input = &input, .rows = ROWS, .cols = COLS,
+                                    .w = w, .team = team, .seed = 5, .bias = out->bias};
+    if (gs_part_round(&job, &out->blob, &out->result, &err) ||
+        gs_part_decode(out->blob, out->result.bytes, team, out->y, &err))
+        fail_msg("%s", err.msg);
+    gs_part_input_clear(&input);
+    gs_free(&out->blob);
+}
+
+/* tr(E H Eᵀ) of the decoded matrix, the plain way. */
+static double plain_loss(const struct rounded *r, const double *h)
+{
+    double sum = 0;
+
+    for (size_t row = 0; row < ROWS; row++)
+        for (size_t i = 0; i < COLS; i++)
+            for (size_t j = 0; j < COLS; j++)
+                sum += ((double)weights[row * COLS + i] - (double)r->y[row * COLS + i]) *
+                       h[i * COLS + j] *
+                       ((double)weights[row * COLS + j] - (double)r->y[row * COLS + j]);
+    return sum;
+}
+
+/* A search never loses against the scales that it begins with, and what it tells is true. */
+static void test_search_pays(void **state)
+{
+    static const struct {
+        const char *codebook, *scale;
+        unsigned group;
+    } cases[] = {{"uniform:bits=3,fit=0", "row", 0}, {"uniform:bits=4,zero=2", "group", 32},
+                 {"quantile:bits=3", "group", 50}, {"vector:bits=1.5,dim=4", "group", 64}};
+    static const char *const searches[] = {"easyquant", "evolution"};
+    static struct rounded plain, searched;
+
+    (void)state;
+    for (size_t k = 0; k < GS_COUNT(cases); k++)
+        for (size_t s = 0; s < GS_COUNT(searches); s++)
+            for (int full = 0; full < 2; full++) {
+                struct gs_part_spec spec = make_spec(cases[k].codebook, cases[k].scale,
+                                                     cases[k].group, "nearest");
+                round_with(&spec, full ? moments : NULL, NULL, &plain);
+                strcpy(spec.search, searches[s]);
+                round_with(&spec, full ? moments : NULL, NULL, &searched);
+                if (!(searched.result.loss < 0.99 * plain.result.loss))
+                    fail_msg("%s, %s: %g, without %g", cases[k].codebook, searches[s],
+                             searched.result.loss, plain.result.loss);
+                assert_int_equal(searched.result.bytes, plain.result.bytes);
+                double loss = full ? plain_loss(&searched, moments) : searched.result.loss;
+                assert_true(fabs(searched.result.loss - loss) <= 1e-4 * loss);
+            }
+}
+
+static void test_search_does_not_depend_on_threads(void **state)
+{
+    struct gs_part_spec spec = make_spec("uniform:bits=3,fit=0", "group", 32, "nearest");
+    static struct rounded one, three;
+    struct gs_team *team;
+
+    (void)state;
+    strcpy(spec.search, "evolution");
+    assert_int_equal(gs_team_create(3, &team, NULL), GS_OK);
+    round_with(&spec, moments, NULL, &one);
+    round_with(&spec, moments, team, &three);
+    assert_memory_equal(one.y, three.y, sizeof one.y);
+    gs_team_destroy(&team);
+}
+
+/* b = (W − Ŵ) mean(x); with it, the error is that of inputs less their mean. */
+static void test_bias(void **state)
+{
+    struct gs_part_spec spec = make_spec("uniform:bits=2,fit=0", "row", 0, "nearest");
+    static struct rounded r;
+
+    (void)state;
+    strcpy(spec.correct, "bias");
+    round_with(&spec, covariance, NULL, &r);
+    for (size_t row = 0; row < ROWS; row++) {
+        double b = 0, size = 0;
+        for (size_t i = 0; i < COLS; i++) {
+            double e = (double)weights[row * COLS + i] - (double)r.y[row * COLS + i];
+            b += e * mean[i];
+            size += fabs(e * mean[i]);
+        }
+        assert_true(fabs(b - (double)r.bias[row]) < 1e-5 * size);
+    }
+    double loss = plain_loss(&r, covariance);
+    assert_true(fabs(r.result.loss - loss) < 1e-4 * loss);
+    assert_true(loss < 0.95 * plain_loss(&r, moments));
+}
+
+/* Gains are in the scales that the blob has, and lower the error. */
+static void test_affine(void **state)
+{
+    struct gs_part_spec spec = make_spec("uniform:bits=2", "group", 32, "nearest");
+    static struct rounded plain, affine;
+
+    (void)state;
+    strcpy(spec.correct, "bias");
+    round_with(&spec, covariance, NULL, &plain);
+    strcpy(spec.correct, "affine");
+    round_with(&spec, covariance, NULL, &affine);
+    assert_int_equal(affine.result.bytes, plain.result.bytes);
+    assert_true(affine.result.loss < plain.result.loss);
+    double loss = plain_loss(&affine, covariance);
+    assert_true(fabs(affine.result.loss - loss) < 1e-4 * loss);
+}
+
+static void test_combinations(void **state)
+{
+    struct gs_part_spec spec = make_spec("uniform:bits=3", "group", 32, "gptq");
+
+    (void)state;
+    strcpy(spec.search, "easyquant");
+    assert_int_equal(gs_part_check(&spec, &err), GS_E_ARG); /* groups fitted on the way */
+    assert_non_null(strstr(err.msg, "static_groups = yes"));
+    spec.static_groups = true;
+    assert_int_equal(gs_part_check(&spec, NULL), GS_OK);
+    strcpy(spec.scale, "block");
+    assert_int_equal(gs_part_check(&spec, NULL), GS_E_ARG);
+    spec = make_spec("kmeans:bits=3", "row", 0, "nearest");
+    strcpy(spec.correct, "affine");
+    assert_int_equal(gs_part_check(&spec, NULL), GS_E_ARG); /* a table is no scale */
+    strcpy(spec.correct, "bias");
+    assert_int_equal(gs_part_check(&spec, NULL), GS_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_search_pays),
+        cmocka_unit_test(test_search_does_not_depend_on_threads),
+        cmocka_unit_test(test_bias),
+        cmocka_unit_test(test_affine),
+        cmocka_unit_test(test_combinations),
+    };
+
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
