@@ -54,14 +54,16 @@ static const struct option_group group_kernels = {"kernels", kernel_options,
                                                   COUNT(kernel_options)};
 
 static const struct option model_options[] = {
-    {0, "prompt-tokens", "N", "length of the prompt; 0 = 256", &kind_u32,
-     offsetof(struct settings, prompt_tokens), 0, 1 << 20},
+    {0, "prompt-tokens", "N,...", "lengths of prompts; 256 if none is given", &kind_string,
+     offsetof(struct settings, prompt_sizes), 0, 0},
     {0, "predict-tokens", "N", "tokens generated one by one; 0 = 64", &kind_u32,
      offsetof(struct settings, predict_tokens), 0, 1 << 20},
     {0, "repeat", "N", "runs, of which the medians are told; 0 = 5", &kind_u32,
      offsetof(struct settings, repeat), 0, 1000},
     {0, "exact", NULL, "multiply in f32 instead of integers", &kind_flag,
      offsetof(struct settings, exact), 0, 0},
+    {0, "cold", NULL, "also the first token after the file's pages were dropped", &kind_flag,
+     offsetof(struct settings, cold), 0, 0},
 };
 static const struct option_group group_model = {"model", model_options, COUNT(model_options)};
 
@@ -76,7 +78,7 @@ const struct command command_bench = {
                "second read from memory.\n"
                "kernels: 10^9 weights a second that one thread multiplies from its cache, and\n"
                "10^9 bytes a second that all threads use up from memory, for each format.\n"
-               "model: tokens a second of a prompt and of generation, and the share of the\n"
+               "model: tokens a second of prompts and of generation, and the share of the\n"
                "memory's speed that reading the weights once a token is.\n",
     .examples = "  gosset bench grid\n"
                 "  gosset bench grid --window 8 --bpw 2.125 --json\n"

@@ -66,7 +66,9 @@ struct settings {
     uint32_t window;
     bool all_rates;
     const char *format;
-    uint32_t repeat, prompt_tokens, predict_tokens;
+    uint32_t repeat, predict_tokens;
+    const char *prompt_sizes;
+    bool cold;
     /* delta */
     bool apply, per_row, all;
     uint32_t planes, rank;

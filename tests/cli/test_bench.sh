@@ -34,6 +34,19 @@ refused 1 'trellis9' "$GOSSET" bench kernels --format trellis9
 "$TOOLS/make_tiny" llama tiny.gguf >/dev/null || fail "no model"
 expect 0 "$GOSSET" bench model tiny.gguf --prompt-tokens 8 --predict-tokens 4 --repeat 2 --json
 json predicted_per_second | awk '{ exit !($1 > 0) }' || fail "no speed"
+is "$(json sizes.0.prompt_tokens)" 8
+expect 0 "$GOSSET" bench model tiny.gguf --prompt-tokens 8,300 --predict-tokens 2 --repeat 3 --cold --json
+is "$(json sizes.1.prompt_tokens)" 300
+for of in prompt predicted; do
+    echo "$(json sizes.1.${of}_per_second_min) $(json sizes.1.${of}_per_second)" \
+        "$(json sizes.1.${of}_per_second_max)" | awk '{ exit !(0 < $1 && $1 <= $2 && $2 <= $3) }' ||
+        fail "$of: no median between least and most"
+done
+json cold_ratio | awk '{ exit !($1 > 0) }' || fail "no cold_ratio"
+json first_token_seconds | awk '{ exit !($1 > 0) }' || fail "no first token"
+for list in 8, ,8 8,x -1 2000000 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17; do
+    expect 2 "$GOSSET" bench model tiny.gguf --prompt-tokens="$list"
+done
 expect 2 "$GOSSET" bench model
 expect 2 "$GOSSET" bench stream tiny.gguf
 refused 1 'nothing.gguf' "$GOSSET" bench model nothing.gguf
