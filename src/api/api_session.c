@@ -45,6 +45,7 @@ static int create_decoder(struct gs_session *s, const struct gs_session_options 
     uint32_t ctx = options->ctx;
     int rc;
 
+    gs_store_expect(s->model->store);
     if ((rc = gs_api_lm(s->model, &load, &lm, err)))
         return rc;
     const struct gs_config *config = gs_lm_config(lm);

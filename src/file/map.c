@@ -98,6 +98,19 @@ void gs_map_close(struct gs_map **map)
     gs_free(map);
 }
 
+void gs_map_expect(const struct gs_map *map)
+{
+#ifdef MADV_WILLNEED
+    long pages = sysconf(_SC_PHYS_PAGES);
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+    if (!map->borrowed && map->size && pages > 0 && map->size / page < (uint64_t)pages / 2)
+        (void)madvise(gs_unconst(map->data), map->size, MADV_WILLNEED);
+#else
+    (void)map;
+#endif
+}
+
 void gs_map_drop(const struct gs_map *map, uint64_t offset, uint64_t n)
 {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);

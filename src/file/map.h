@@ -23,6 +23,10 @@ int gs_map_memory(const void *data, uint64_t size, const char *path, struct gs_m
 
 void gs_map_close(struct gs_map **map);
 
+/* All of the file will be read soon, from end to end: asks the system to bring in what is not
+ * in memory, unless that would take more than half of the machine's. */
+void gs_map_expect(const struct gs_map *map);
+
 /* The n bytes at `offset` will not be read again soon: whole pages among them leave this
  * process's resident set. */
 void gs_map_drop(const struct gs_map *map, uint64_t offset, uint64_t n);

@@ -217,6 +217,12 @@ void gs_store_release(struct gs_store *store, const struct gs_tensor *tensor)
         gs_map_drop(s->map, s->offset, s->bytes);
 }
 
+void gs_store_expect(const struct gs_store *store)
+{
+    for (size_t i = 0; i < store->n_maps; i++)
+        gs_map_expect(store->maps[i]);
+}
+
 /* ---- opening ------------------------------------------------------------------------ */
 
 static int add_map(struct gs_store *store, struct gs_map *map, struct gs_err *err)

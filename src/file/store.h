@@ -28,6 +28,8 @@ int gs_store_open(const char *path, struct gs_store **out, struct gs_err *err) G
 void gs_store_close(struct gs_store **store);
 
 const char *gs_store_path(const struct gs_store *store);
+/* All weights are needed soon: see gs_map_expect. */
+void gs_store_expect(const struct gs_store *store);
 const char *gs_store_format(const struct gs_store *store); /* "gguf", "safetensors" */
 const struct gs_meta *gs_store_meta(const struct gs_store *store);
 
