@@ -103,6 +103,8 @@ struct gs_part_work {
     bool dynamic;        /* groups are fitted while rounding */
     size_t chunk;        /* rows that are rounded together */
     uint64_t sweeps;     /* of descent, or rounds of alternation */
+    float lambda;        /* what a bit is worth; 0: nothing (part_rate.c) */
+    float least_step;    /* scales are no smaller */
     size_t fit_floats;   /* scratch of gs_part_fit */
     float *y;            /* (rows, cols) out: the values */
 };
@@ -172,6 +174,17 @@ extern const struct gs_part_rounder gs_part_rounder_flexround;
  * first. Not for an input of which only the diagonal is known. */
 size_t gs_part_descent_scratch(const struct gs_part_work *work);
 void gs_part_descend(const struct gs_part_rows *rows, uint64_t sweeps, bool from_weights);
+
+/* Rounding that weighs bits: λ and least step; a model of the codes of a chunk in scratch. */
+struct gs_rate;
+void gs_part_set_rate(struct gs_part_work *work);
+size_t gs_part_rate_scratch(const struct gs_part_work *work);
+void gs_part_rate_start(const struct gs_part_work *work, struct gs_rate *rate);
+
+/* The code for x with importance h (mean 1), values y: the nearest, or with λ what is best after
+ * the code `*previous` of its row (0 at first). */
+uint64_t gs_part_choose(const struct gs_part_work *work, struct gs_rate *rate, int32_t *previous,
+                        const struct gs_group *group, const float *x, float h, float *y);
 
 /* Better scales for fitted groups, if the spec asks for a search (part_search.c). */
 int gs_part_search_scales(const struct gs_part_work *work, struct gs_team *team,

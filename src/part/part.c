@@ -211,6 +211,11 @@ static int check_rounder(const struct gs_part_spec *s, const struct gs_codebook 
     if (!strcmp(s->scale, GS_PART_ADAPTIVE) && codebook->dim > 1)
         return gs_fail(err, GS_E_ARG, "scale = %s: a code of %u weights spans columns", s->scale,
                        codebook->dim);
+    if (s->rate > 0 && (strcmp(codebook->kind->name, "uniform") || codebook->has_zero ||
+                        codebook->values[1] != 0 || s->scale_bits || s->sweeps ||
+                        rounder->descends))
+        return gs_fail(err, GS_E_ARG, "rate goes with codebook = uniform:zero=0, scales of one "
+                       "level and rounder = nearest or gptq, without sweeps");
     if (strcmp(s->search, "none") &&
         (s->scale_bits || !codebook->has_scale || rounder->alternates ||
          (strcmp(s->scale, "row") && strcmp(s->scale, "group")) ||

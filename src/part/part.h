@@ -59,6 +59,8 @@ struct gs_part_spec {
     bool whiten;                   /* it is the best under H, not under the identity */
     uint64_t low_rank_steps;       /* rounds of rounding what the low rank leaves; 0 = one */
     char correct[GS_PART_NAME];    /* of outputs: "none", "bias", "affine" */
+    double rate;                   /* what a bit of a packed file is worth, in squared errors of a
+                                      weight over its mean square; 0: bits are not weighed */
     char search[GS_PART_NAME];     /* of scales by output error: "none", "easyquant", "evolution" */
 };
 

@@ -109,6 +109,8 @@ void gs_part_fit(const struct gs_part_work *work, size_t group_row, size_t group
         x = scratch;
     }
     gs_codebook_fit(f->codebook, two_levels(f) ? &unrounded : f->rule, x, h, n, table, group);
+    if (fabsf(group->scale) < work->least_step)
+        group->scale = f->rule->round(work->least_step);
     group->table = table;
 }
 

@@ -131,6 +131,8 @@ static void choose_chunk(struct rounding *r)
     size_t share = f->rows / (4 * (size_t)gs_team_size(r->team)) + 1;
 
     share = GS_MIN(GS_MAX(share, 16), CHUNK);
+    if (r->work.lambda > 0) /* what a chunk teaches must not depend on the team */
+        share = CHUNK;
     r->work.chunk = GS_MIN(GS_MAX(share / unit, 1) * unit, f->rows);
 }
 
@@ -182,6 +184,7 @@ static int make_scratch(struct rounding *r, struct gs_err *err)
     r->work.fit_floats = f->group_rows * f->group_cols * (weighs ? 2 : 1);
     choose_chunk(r);
     r->rounder_bytes = r->rounder->scratch(&r->work);
+    r->rounder_bytes += gs_part_rate_scratch(&r->work);
     if (r->polishes)
         r->rounder_bytes = GS_MAX(r->rounder_bytes, gs_part_descent_scratch(&r->work));
     r->worker_bytes = r->rounder_bytes + (r->work.chunk * f->cols / f->codebook->dim + 8) / 8 * 64;
@@ -234,9 +237,12 @@ static int round_all(struct rounding *r, struct gs_err *err)
                                        .diagonal = r->job->input->diagonal};
     const struct gs_moments *whiten = spec->whiten ? &moments : NULL;
     int steps = spec->low_rank_steps ? (int)spec->low_rank_steps : 1;
-    int rc = make_scratch(r, err);
     float *rounded;
+    int rc;
 
+    if (spec->rate > 0)
+        gs_part_set_rate(&r->work);
+    rc = make_scratch(r, err);
     if (rc || !f->rank)
         return rc ? rc : round_once(r, err);
     if (!(rounded = gs_alloc(f->rows * f->cols, sizeof *rounded)))

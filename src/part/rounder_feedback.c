@@ -14,6 +14,7 @@
  *     moved   (chunk rows, 128) what `done` adds to the targets of a span of 128 columns */
 #include <string.h>
 
+#include "compensate/rate.h"
 #include "linalg/mul.h"
 #include "part/members.h"
 
@@ -27,6 +28,9 @@ struct chunk {
     const struct gs_part_work *work;
     const struct gs_part_form *form;
     float *done, *moved, *ahead, *target, *fit;
+    int32_t *previous; /* (rows) integer of the code before, where bits are weighed */
+    struct gs_rate *rate;
+    double cost;       /* mean of D: what an error costs */
 };
 
 static size_t round_up(size_t n, size_t multiple)
@@ -48,6 +52,11 @@ static size_t layout(const struct gs_part_work *work, uint8_t *scratch, struct c
             *at[i] = (float *)(void *)(scratch + bytes);
         bytes += round_up(floats[i] * sizeof(float), 64);
     }
+    if (scratch)
+        c->previous = (int32_t *)(void *)(scratch + bytes);
+    bytes += round_up(rows * sizeof *c->previous, 64);
+    if (scratch) /* room that is there where bits are weighed */
+        c->rate = (struct gs_rate *)(void *)(scratch + bytes);
     return bytes;
 }
 
@@ -107,6 +116,7 @@ static void round_block(struct chunk *c, size_t k, size_t at)
     const struct gs_part_form *f = c->form;
     const uint32_t *order = c->work->input->order;
     size_t b = f->codebook->dim, n = f->cols, col = order ? order[k] : k;
+    float cost = c->cost > 0 ? (float)(c->work->input->ldl.d[k * GS_LDL_BLOCK] / c->cost) : 1;
 
     for (size_t r = 0; r < c->rows->rows; r++) {
         size_t row = c->rows->row + r;
@@ -116,8 +126,9 @@ static void round_block(struct chunk *c, size_t k, size_t at)
                    r % GS_PANEL_ROWS;
         for (size_t j = 0; j < b; j++)
             x[j] = w[j] + c->moved[r * SPAN + at + j];
-        c->rows->codes[(r * n + col) / b] = gs_codebook_nearest(
-            f->codebook, gs_part_group_of(f, &c->work->groups, row, col), x, NULL, y);
+        c->rows->codes[(r * n + col) / b] =
+            gs_part_choose(c->work, c->rate, &c->previous[r],
+                           gs_part_group_of(f, &c->work->groups, row, col), x, cost, y);
         const uint8_t *mask = c->work->mask ? c->work->mask + row * n + col : NULL;
         for (size_t j = 0; j < b; j++)
             e[j * GS_PANEL_ROWS] = mask && mask[j] ? 0 : w[j] - y[j];
@@ -130,6 +141,10 @@ static void feedback_run(const struct gs_part_rows *rows)
     size_t n = c.form->cols, b = c.form->codebook->dim, width = c.form->group_cols;
 
     layout(rows->work, rows->scratch, &c);
+    gs_part_rate_start(rows->work, c.rate);
+    memset(c.previous, 0, rows->rows * sizeof *c.previous);
+    for (size_t k = 0; rows->work->lambda > 0 && k < n; k++)
+        c.cost += rows->work->input->ldl.d[k * GS_LDL_BLOCK] / (double)n;
     memset(c.done, 0, round_up(rows->rows, GS_PANEL_ROWS) * n * sizeof *c.done);
     for (size_t end = n; end > 0;) {
         size_t begin = (end - 1) / SPAN * SPAN;

@@ -1,10 +1,35 @@
 /* SPDX-License-Identifier: MIT
  * Each code by itself: the nearest point; and from there greedy passes. */
+#include "compensate/rate.h"
 #include "part/members.h"
 
 static size_t nearest_scratch(const struct gs_part_work *work GS_UNUSED)
 {
     return 0;
+}
+
+/* Codes of one weight that are weighed by their bits. */
+static void weigh_run(const struct gs_part_rows *rows)
+{
+    const struct gs_part_work *work = rows->work;
+    const struct gs_part_form *form = work->form;
+    struct gs_rate *rate = rows->scratch;
+    double mean = 0;
+
+    for (size_t c = 0; work->h && c < form->cols; c++)
+        mean += (double)work->h[c] / (double)form->cols;
+    gs_part_rate_start(work, rate);
+    for (size_t r = 0; r < rows->rows; r++) {
+        int32_t previous = 0;
+        for (size_t c = 0; c < form->cols; c++) {
+            size_t at = (rows->row + r) * form->cols + c;
+            float h = mean > 0 ? (float)((double)work->h[c] / mean) : 1;
+            rows->codes[r * form->cols + c] =
+                gs_part_choose(work, rate, &previous,
+                               gs_part_group_of(form, &work->groups, rows->row + r, c),
+                               work->w + at, h, work->y + at);
+        }
+    }
 }
 
 static void nearest_run(const struct gs_part_rows *rows)
@@ -14,6 +39,10 @@ static void nearest_run(const struct gs_part_rows *rows)
     const struct gs_codebook *codebook = form->codebook;
     size_t dim = codebook->dim;
 
+    if (work->lambda > 0) {
+        weigh_run(rows);
+        return;
+    }
     for (size_t r = 0; r < rows->rows; r++)
         for (size_t c = 0; c < form->cols; c += dim) {
             size_t at = (rows->row + r) * form->cols + c;

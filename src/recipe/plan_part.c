@@ -154,6 +154,8 @@ static int try_bits(struct gs_plan *plan, double bits, uint64_t *total, struct g
         gs_plan_set_codebook_bits(&plan->spec, bits);
     if (key)
         raise_head(plan, key, lround(plan->recipe->head_bits));
+    if (plan->spec.rate > 0) /* a bit more is a quarter of the error */
+        plan->head_spec.rate = plan->spec.rate * exp2(-2 * plan->recipe->head_bits);
     *total = 0;
     for (size_t i = 0; !rc && i < plan->n_items; i++) {
         struct gs_plan_item *item = &plan->items[i];

@@ -115,6 +115,7 @@ static const struct field {
     {"scale_group", UINT, PART, AT(part.scale_group), NULL, 0, 65536},
     {"scale_bits", UINT, PART, AT(part.scale_bits), NULL, 0, 16},
     {"importance", NAME, PART, AT(part.importance), importance_name, 0, 0},
+    {"rate", FLOAT, PART, AT(part.rate), NULL, 0, 1},
     {"search", NAME, PART, AT(part.search), search_name, 0, 0},
     {"rounder", NAME, ALL, AT(rounder), rounder_name, 0, 0},
     {"act_order", BOOL, PART, AT(part.act_order), NULL, 0, 0},

@@ -46,6 +46,8 @@ static void describe_codebook(const struct gs_recipe *r, struct text *t)
         add(t, "scales of %d bits in %d", (int)p->scale_bits, (int)p->scale_group);
     if (strcmp(p->importance, "none"))
         add(t, "importance %s", p->importance);
+    if (p->rate > 0)
+        add(t, "rate %g", p->rate);
     if (strcmp(p->search, "none"))
         add(t, "search %s", p->search);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Keys of matrices of parts beside rounding itself: scales by search, output correction. */
+ * Keys of matrices of parts beside rounding itself: scales by search, output correction,
+ * rounding that weighs bits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -138,7 +139,7 @@ static void test_search_pays(void **state)
             }
 }
 
-static void test_search_does_not_depend_on_threads(void **state)
+static void test_threads_do_not_matter(void **state)
 {
     struct gs_part_spec spec = make_spec("uniform:bits=3,fit=0", "group", 32, "nearest");
     static struct rounded one, three;
@@ -147,6 +148,11 @@ static void test_search_does_not_depend_on_threads(void **state)
     (void)state;
     strcpy(spec.search, "evolution");
     assert_int_equal(gs_team_create(3, &team, NULL), GS_OK);
+    round_with(&spec, moments, NULL, &one);
+    round_with(&spec, moments, team, &three);
+    assert_memory_equal(one.y, three.y, sizeof one.y);
+    spec = make_spec("uniform:bits=8,zero=0", "tensor", 0, "gptq");
+    spec.rate = 0.02;
     round_with(&spec, moments, NULL, &one);
     round_with(&spec, moments, team, &three);
     assert_memory_equal(one.y, three.y, sizeof one.y);
@@ -193,6 +199,53 @@ static void test_affine(void **state)
     assert_true(fabs(affine.result.loss - loss) < 1e-4 * loss);
 }
 
+/* Bits a weight of a matrix whose values are integers times one step: their entropy. */
+static double entropy(const float *y)
+{
+    double bits = 0;
+
+    for (size_t i = 0; i < ROWS * COLS; i++) {
+        size_t same = 0;
+        for (size_t j = 0; j < ROWS * COLS; j++)
+            same += y[j] == y[i];
+        bits -= log2((double)same / (ROWS * COLS)) / (ROWS * COLS);
+    }
+    return bits;
+}
+
+/* A greater rate takes fewer bits and leaves more error; at about equal bits there is less error
+ * than with the nearest points of a coarser grid; feedback leaves less again. */
+static void test_rate(void **state)
+{
+    struct gs_part_spec spec = make_spec("uniform:bits=8,zero=0", "tensor", 0, "nearest");
+    static struct rounded coarse, r, fed;
+    double last_bits = 9, last_loss = 0;
+
+    (void)state;
+    for (unsigned k = 0; k < 4; k++) {
+        strcpy(spec.rounder, "nearest");
+        spec.rate = 0.005 * (double)(1u << 2 * k);
+        round_with(&spec, moments, NULL, &r);
+        double bits = entropy(r.y);
+        assert_true(bits < last_bits && r.result.loss > last_loss);
+        strcpy(spec.rounder, "gptq");
+        round_with(&spec, moments, NULL, &fed);
+        assert_true(fed.result.loss < 0.9 * r.result.loss && entropy(fed.y) < bits + 0.1);
+        last_bits = bits;
+        last_loss = r.result.loss;
+    }
+    /* by H's diagonal, which is what both weigh; a coarse grid of the same kind */
+    spec = make_spec("uniform:bits=5,zero=0,fit=0", "tensor", 0, "nearest");
+    round_with(&spec, NULL, NULL, &coarse);
+    spec = make_spec("uniform:bits=8,zero=0", "tensor", 0, "nearest");
+    strcpy(spec.importance, "hessian");
+    spec.rate = 0.03;
+    round_with(&spec, NULL, NULL, &r);
+    if (!(entropy(r.y) < entropy(coarse.y) && r.result.loss < coarse.result.loss))
+        fail_msg("%g bits %g, coarse %g bits %g", entropy(r.y), r.result.loss,
+                 entropy(coarse.y), coarse.result.loss);
+}
+
 static void test_combinations(void **state)
 {
     struct gs_part_spec spec = make_spec("uniform:bits=3", "group", 32, "gptq");
@@ -205,6 +258,9 @@ static void test_combinations(void **state)
     assert_int_equal(gs_part_check(&spec, NULL), GS_OK);
     strcpy(spec.scale, "block");
     assert_int_equal(gs_part_check(&spec, NULL), GS_E_ARG);
+    spec = make_spec("uniform:bits=8,zero=1", "tensor", 0, "nearest");
+    spec.rate = 0.01;
+    assert_int_equal(gs_part_check(&spec, &err), GS_E_ARG); /* codes with a zero point */
     spec = make_spec("kmeans:bits=3", "row", 0, "nearest");
     strcpy(spec.correct, "affine");
     assert_int_equal(gs_part_check(&spec, NULL), GS_E_ARG); /* a table is no scale */
@@ -216,9 +272,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_search_pays),
-        cmocka_unit_test(test_search_does_not_depend_on_threads),
+        cmocka_unit_test(test_threads_do_not_matter),
         cmocka_unit_test(test_bias),
         cmocka_unit_test(test_affine),
+        cmocka_unit_test(test_rate),
         cmocka_unit_test(test_combinations),
     };
 
