@@ -95,37 +95,6 @@ int gs_work_decode(const struct gs_work *work, const struct gs_plan_item *item, 
     return gs_decode_rows(work->store, work->team, item->source, first, rows, w, err);
 }
 
-static int add_squares(const struct gs_work *work, const struct gs_plan_item *item,
-                       double *squares, struct gs_err *err)
-{
-    size_t strip = gs_work_strip_rows(item), cols = item->cols;
-    float *w = gs_alloc(strip * cols, sizeof *w);
-    int rc = w ? GS_OK : gs_fail_nomem(err, item->source->name);
-
-    for (size_t first = 0; !rc && first < item->rows; first += strip) {
-        size_t rows = GS_MIN(strip, item->rows - first);
-        rc = gs_work_decode(work, item, first, rows, w, err);
-        for (size_t r = 0; !rc && r < rows; r++)
-            for (size_t c = 0; c < cols; c++)
-                squares[c] += (double)w[r * cols + c] * (double)w[r * cols + c];
-    }
-    gs_free(&w);
-    return rc;
-}
-
-/* Σ_r W_ri² over all matrices that read the input of items[first]. */
-static int column_squares(const struct gs_work *work, size_t first, size_t end, double *squares,
-                          struct gs_err *err)
-{
-    const struct gs_plan_item *items = work->plan.items;
-    int rc = GS_OK;
-
-    for (size_t i = first; !rc && i < end; i++)
-        if ((items[i].native || items[i].part) && items[i].input == items[first].input)
-            rc = add_squares(work, &items[i], squares, err);
-    return rc;
-}
-
 /* An importance matrix's diagonal for the input that items[first] reads: that of any of its
  * matrices. Ones where there is none, which only the model's own matrices may lack. */
 int gs_work_diagonal(const struct gs_work *work, size_t first, size_t end, double *h,
@@ -144,32 +113,6 @@ int gs_work_diagonal(const struct gs_work *work, size_t first, size_t end, doubl
     return GS_OK;
 }
 
-int gs_work_transform(const struct gs_work *work, size_t first, size_t end,
-                      const double *diagonal_h, struct gs_transform **out, struct gs_err *err)
-{
-    const struct gs_plan_item *item = &work->plan.items[first];
-    size_t n = item->cols;
-    struct gs_transform_fit fit = {.seed = work->recipe.seed, .stream = item->in_stream};
-    struct gs_transform *diagonal = NULL;
-    double *sums = NULL;
-    int rc = gs_transform_create(gs_transform_find(work->recipe.transform_in), n, &fit, out,
-                                 err);
-
-    if (rc || !item->rescaled)
-        return rc;
-    sums = gs_alloc(n, sizeof *sums);
-    if (!sums)
-        return gs_fail_nomem(err, item->source->name);
-    fit.h_diagonal = diagonal_h;
-    fit.w_squares = sums;
-    if ((rc = column_squares(work, first, end, sums, err)) == 0 &&
-        (rc = gs_transform_create(gs_transform_find("diagonal"), n, &fit, &diagonal, err)) == 0)
-        rc = gs_transform_fold(*out, diagonal, err);
-    gs_transform_destroy(&diagonal);
-    gs_free(&sums);
-    return rc;
-}
-
 /* Transform and factor of the input that items[first] reads: from second moments, from their
  * diagonal alone, or with neither. */
 static int make_ldl(struct gs_work *work, size_t first, size_t end, struct shared *shared,
@@ -185,7 +128,7 @@ static int make_ldl(struct gs_work *work, size_t first, size_t end, struct share
     if (!rc && work->imatrix.diagonal)
         rc = gs_work_diagonal(work, first, end, diagonal, err);
     if (!rc)
-        rc = gs_work_transform(work, first, end, diagonal, &shared->transform, err);
+        rc = gs_work_transform(work, first, end, diagonal, in->most, &shared->transform, err);
     if (!rc && in->h) {
         if (!(rc = gs_transform_hessian(shared->transform, work->team, in->h, err)))
             rc = gs_ldl_create(work->team, in->h, n, block, damping, &shared->ldl,
@@ -325,7 +268,7 @@ static int round_input(struct gs_work *work, size_t first, size_t end, struct gs
     int rc;
 
     if (items[first].stock || items[first].part) {
-        rc = items[first].part ? gs_work_round_parts(work, first, end, in->h, in->mean, err)
+        rc = items[first].part ? gs_work_round_parts(work, first, end, in, err)
                                : gs_work_round_stock(work, first, end, in->h, err);
         gs_free(&in->h);
         return rc;
@@ -397,6 +340,7 @@ static int do_part(struct gs_work *work, uint32_t il, enum gs_block_part part, s
     for (size_t i = 0; i < GS_COUNT(inputs); i++) {
         gs_free(&inputs[i].h);
         gs_free(&inputs[i].mean);
+        gs_free(&inputs[i].most);
     }
     if (!rc && work->uses_h && il < work->lm->config.n_layer)
         rc = gs_work_advance(work, il, part, first, end, err);

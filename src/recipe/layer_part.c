@@ -133,9 +133,10 @@ static int transform_mean(const struct gs_work *work, const double *mean, struct
     return rc;
 }
 
-int gs_work_round_parts(struct gs_work *work, size_t first, size_t end, double *h,
-                        const double *mean, struct gs_err *err)
+int gs_work_round_parts(struct gs_work *work, size_t first, size_t end,
+                        const struct gs_moments *in, struct gs_err *err)
 {
+    double *h = in->h;
     const struct gs_plan_item *item = &work->plan.items[first];
     struct shared shared = {.transform = NULL};
     double *diagonal = gs_alloc(item->cols, sizeof *diagonal);
@@ -143,7 +144,7 @@ int gs_work_round_parts(struct gs_work *work, size_t first, size_t end, double *
                       : gs_fail_nomem(err, "second moments");
 
     if (!rc)
-        rc = gs_work_transform(work, first, end, diagonal, &shared.transform, err);
+        rc = gs_work_transform(work, first, end, diagonal, in->most, &shared.transform, err);
     if (!rc && h)
         rc = gs_transform_hessian(shared.transform, work->team, h, err);
     else if (!rc)
@@ -151,8 +152,8 @@ int gs_work_round_parts(struct gs_work *work, size_t first, size_t end, double *
     if (!rc)
         rc = gs_part_input_create(gs_plan_spec(&work->plan, item), work->team, item->cols, h,
                                   diagonal, &shared.input, err);
-    if (!rc && mean)
-        rc = transform_mean(work, mean, &shared, err);
+    if (!rc && in->mean)
+        rc = transform_mean(work, in->mean, &shared, err);
     shared.input.mean = shared.mean;
     if (rc)
         rc = gs_err_prefix(err, rc, item->source->name);

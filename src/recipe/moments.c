@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "recipe/moments.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/alloc.h"
@@ -14,6 +15,13 @@ static void add_sums(const float *x, size_t T, size_t n, double *sums)
     for (size_t t = 0; t < T; t++)
         for (size_t i = 0; i < n; i++)
             sums[i] += (double)x[t * n + i];
+}
+
+static void raise_most(const float *x, size_t T, size_t n, double *most)
+{
+    for (size_t t = 0; t < T; t++)
+        for (size_t i = 0; i < n; i++)
+            most[i] = fmax(most[i], (double)fabsf(x[t * n + i]));
 }
 
 /* The mean of x, and the moments of what remains without it. */
@@ -38,6 +46,8 @@ void gs_moments_see(void *ctx, const struct gs_matrix *w, const float *x, size_t
         tap->rc = gs_gram_add(tap->team, x, T, w->cols, w->cols, tap->inputs[input].h, tap->err);
     if (!tap->rc && input < GS_INPUT_BLOCK_COUNT && tap->inputs[input].mean)
         add_sums(x, T, w->cols, tap->inputs[input].mean);
+    if (!tap->rc && input < GS_INPUT_BLOCK_COUNT && tap->inputs[input].most)
+        raise_most(x, T, w->cols, tap->inputs[input].most);
     tap->seconds += gs_cpu_seconds() - start;
 }
 
@@ -71,6 +81,8 @@ static int gather_head(struct gs_work *work, struct gs_moments *input, struct gs
     for (size_t s = 0; !rc && s < work->calib.sequences; s++) {
         gs_decoder_final_norm(work->decoder, work->states.data + s * ctx * C, ctx, work->x);
         rc = gs_gram_add(work->team, work->x, ctx, C, C, input->h, err);
+        if (input->most)
+            raise_most(work->x, ctx, C, input->most);
     }
     work->seconds.moments += gs_cpu_seconds() - start;
     return rc;
@@ -80,7 +92,8 @@ int gs_moments_gather(struct gs_work *work, uint32_t il, enum gs_block_part part
                       size_t end, struct gs_moments *inputs, struct gs_err *err)
 {
     double tokens = (double)(work->calib.sequences * work->calib.ctx);
-    bool any = false;
+    bool any = false, most = work->recipe.rescale &&
+                             gs_diagonal_rule_find(work->recipe.rescale_by)->needs_most;
     int rc = GS_OK;
 
     for (size_t i = first; i < end; i++) {
@@ -93,7 +106,9 @@ int gs_moments_gather(struct gs_work *work, uint32_t il, enum gs_block_part part
         in->h = gs_alloc(in->n * in->n, sizeof *in->h);
         if (item->bias)
             in->mean = gs_alloc(in->n, sizeof *in->mean);
-        if (!in->h || (item->bias && !in->mean))
+        if (most)
+            in->most = gs_alloc(in->n, sizeof *in->most);
+        if (!in->h || (item->bias && !in->mean) || (most && !in->most))
             return gs_fail_nomem(err, item->source->name);
         any = true;
     }

@@ -19,6 +19,7 @@ struct gs_moments {
     size_t n;
     double *h;    /* NULL: not gathered */
     double *mean; /* NULL: not asked for */
+    double *most; /* max |x| (n); NULL: not asked for */
 };
 
 /* A decoder's tap (model/layers.h) that adds to the lower triangles of the inputs of block w. */

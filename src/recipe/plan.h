@@ -97,6 +97,9 @@ static inline bool gs_plan_is_rounded(const struct gs_plan_item *item)
     return item->native || item->part || item->stock;
 }
 
+/* The kind of T_in of an item: one that is fitted is none where nothing can be fitted. */
+const char *gs_plan_transform_in(const struct gs_plan *plan, const struct gs_plan_item *item);
+
 /* The key `bits` of the codebook that a text names; NULL if it has none. */
 const struct gs_codebook_key *gs_plan_codebook_bits(const char *text);
 void gs_plan_set_codebook_bits(struct gs_part_spec *spec, double bits);

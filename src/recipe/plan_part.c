@@ -73,10 +73,17 @@ int gs_plan_name_bias(struct gs_plan *plan, const struct gs_lm *lm, struct gs_pl
 
 /* ---- bytes -------------------------------------------------------------------------------- */
 
+const char *gs_plan_transform_in(const struct gs_plan *plan, const struct gs_plan_item *item)
+{
+    const char *name = plan->recipe->transform_in;
+
+    return gs_transform_find(name)->needs_fit && !item->rescaled ? "none" : name;
+}
+
 int gs_plan_part_bytes(const struct gs_plan *plan, const struct gs_plan_item *item,
                        const struct gs_part_spec *spec, uint64_t *bytes, struct gs_err *err)
 {
-    return gs_part_bytes(spec, item->rows, item->cols, plan->recipe->transform_in,
+    return gs_part_bytes(spec, item->rows, item->cols, gs_plan_transform_in(plan, item),
                          item->mixes_rows ? plan->recipe->transform_out : "none",
                          item->rescaled, bytes, NULL, err);
 }

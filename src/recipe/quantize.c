@@ -103,6 +103,10 @@ static int check_options(const struct gs_quantize_options *o, const struct gs_re
     if (fold && o->imatrix)
         return gs_fail(err, GS_E_ARG, "an importance matrix is not that of a folded model: give "
                        "a calibration text");
+    if (recipe->rescale && o->imatrix && !o->type &&
+        gs_diagonal_rule_find(recipe->rescale_by)->needs_most)
+        return gs_fail(err, GS_E_ARG, "rescale_by = %s needs the largest inputs, which an "
+                       "importance matrix has not: give a calibration text", recipe->rescale_by);
     if (codebook && o->imatrix && gs_part_corrects(&recipe->part))
         return gs_fail(err, GS_E_ARG, "correct = %s needs the means of inputs, which an importance "
                        "matrix has not: give a calibration text", recipe->part.correct);

@@ -39,7 +39,18 @@ static const char *rounder_name(const void *ctx GS_UNUSED, size_t i)
     return i < n ? gs_rounder_at(i)->name : gs_part_rounder_name(i - n);
 }
 
-/* A transform that is fitted needs factors beside signs; `rescale` is the way to it. */
+static const char *rule_name(const void *ctx GS_UNUSED, size_t i)
+{
+    return gs_diagonal_rule_at(i) ? gs_diagonal_rule_at(i)->name : NULL;
+}
+
+/* Inputs have: `diagonal`, fitted by rescale_by. */
+static const char *input_transform_name(const void *ctx GS_UNUSED, size_t i)
+{
+    return gs_transform_at(i) ? gs_transform_at(i)->name : NULL;
+}
+
+/* Outputs have no factors in the file: nothing fitted. */
 static const char *transform_name(const void *ctx GS_UNUSED, size_t i)
 {
     const struct gs_transform_kind *kind;
@@ -130,9 +141,10 @@ static const struct field {
     {"whiten", BOOL, PART, AT(part.whiten), NULL, 0, 0},
     {"low_rank_steps", UINT, PART, AT(part.low_rank_steps), NULL, 0, 64},
     {"correct", NAME, PART, AT(part.correct), correct_name, 0, 0},
-    {"transform_in", NAME, ALL, AT(transform_in), transform_name, 0, 0},
+    {"transform_in", NAME, ALL, AT(transform_in), input_transform_name, 0, 0},
     {"transform_out", NAME, ALL, AT(transform_out), transform_name, 0, 0},
     {"rescale", BOOL, ALL, AT(rescale), NULL, 0, 0},
+    {"rescale_by", NAME, ALL, AT(rescale_by), rule_name, 0, 0},
     {"refit", BOOL, GRID, AT(refit), NULL, 0, 0},
     {"damping", FLOAT, ALL, AT(damping), NULL, 1e-6, 10},
     {"head_bits", FLOAT, ALL, AT(head_bits), NULL, 0, 4},
@@ -151,7 +163,7 @@ void gs_recipe_default(struct gs_recipe *recipe)
 {
     *recipe = (struct gs_recipe){.grid = "trellis8", .rounder = "ldlq",
                                  .transform_in = "hadamard", .transform_out = "hadamard",
-                                 .rescale = true, .refit = true, .damping = 0.01,
+                                 .rescale = true, .rescale_by = "quip", .refit = true, .damping = 0.01,
                                  .head_bits = 1, .ctx = 512};
     gs_part_default(&recipe->part);
 }
@@ -376,7 +388,7 @@ bool gs_recipe_needs_h(const struct gs_recipe *recipe)
     const struct gs_rounder *rounder = gs_rounder_find(recipe->rounder);
     const struct gs_part_spec spec = gs_recipe_part(recipe);
 
-    if (recipe->rescale)
+    if (recipe->rescale && !gs_diagonal_rule_find(recipe->rescale_by)->needs_source)
         return true;
     return gs_recipe_has_codebook(recipe) ? gs_part_needs_h(&spec) : rounder->uses_h;
 }
@@ -393,6 +405,13 @@ int gs_recipe_check(const struct gs_recipe *r, struct gs_err *err)
     if (r->rescale && !gs_transform_find(r->transform_in)->apply_f32)
         return gs_fail(err, GS_E_ARG, "recipe: rescale = yes is folded into transform_in, "
                        "which is %s", r->transform_in);
+    if (gs_transform_find(r->transform_in)->needs_fit &&
+        (!r->rescale || !gs_recipe_has_codebook(r)))
+        return gs_fail(err, GS_E_ARG, "recipe: transform_in = %s goes with a codebook and rescale "
+                       "= yes", r->transform_in);
+    if (!r->rescale && strcmp(r->rescale_by, "quip"))
+        return gs_fail(err, GS_E_ARG, "recipe: rescale_by = %s goes with rescale = yes",
+                       r->rescale_by);
     if (gs_recipe_needs_fisher(r) && (strcmp(r->transform_in, "none") ||
                                       strcmp(r->transform_out, "none")))
         return gs_fail(err, GS_E_ARG, "recipe: gradients are those of the weights as they are: "

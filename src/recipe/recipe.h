@@ -24,7 +24,8 @@
 struct gs_recipe {
     char grid[GS_RECIPE_NAME], rounder[GS_RECIPE_NAME];
     char transform_in[GS_RECIPE_NAME], transform_out[GS_RECIPE_NAME];
-    bool rescale;       /* QuIP's diagonal rescale, folded into transform_in */
+    bool rescale;       /* a diagonal rescale, folded into transform_in */
+    char rescale_by[GS_RECIPE_NAME]; /* its rule (transform/diagonal.c) */
     bool refit;         /* least-squares row scales after rounding */
     double damping;     /* added to H's diagonal, over its mean */
     double head_bits;   /* bits that embedding and output head get above the blocks */

@@ -61,7 +61,7 @@ static void describe_parts(const struct gs_recipe *r, char *out, size_t size)
     if (strcmp(r->transform_out, "none"))
         add(&t, "out %s", r->transform_out);
     if (r->rescale)
-        add(&t, "rescale");
+        add(&t, strcmp(r->rescale_by, "quip") ? "rescale by %s" : "rescale", r->rescale_by);
     if (gs_recipe_has_codebook(r))
         describe_codebook(r, &t);
     else

@@ -6,6 +6,7 @@
  *   layer.c     one block: rounding
  *   layer_stock.c  the same to block types
  *   layer_part.c  the same to codebooks
+ *   rescale.c   the transform of an input
  *   advance.c   moving the states through what is rounded
  *   quantize.c  the order of steps, the plan's report, the file */
 #ifndef GS_RECIPE_WORK_H
@@ -132,15 +133,15 @@ int gs_work_round_stock(struct gs_work *work, size_t first, size_t end, double *
                         struct gs_err *err) GS_MUST_USE;
 
 /* The transform of the input that items[first] reads, the rescale folded in by the diagonal of
- * its second moments. */
+ * its second moments, and by the largest inputs where the rule asks for them (rescale.c). */
 int gs_work_transform(const struct gs_work *work, size_t first, size_t end,
-                      const double *diagonal_h, struct gs_transform **out, struct gs_err *err)
-    GS_MUST_USE;
+                      const double *diagonal_h, const double *most, struct gs_transform **out,
+                      struct gs_err *err) GS_MUST_USE;
 
-/* Rounds all that reads the input of items[first] to the recipe's codebook. h as above; it
- * changes its basis. mean (n) of the input, or NULL. */
-int gs_work_round_parts(struct gs_work *work, size_t first, size_t end, double *h,
-                        const double *mean, struct gs_err *err) GS_MUST_USE;
+/* Rounds all that reads the input of items[first] to the recipe's codebook, with what was gathered
+ * of that input; in->h changes its basis. */
+int gs_work_round_parts(struct gs_work *work, size_t first, size_t end,
+                        const struct gs_moments *in, struct gs_err *err) GS_MUST_USE;
 
 /* Takes the size of a blob from the journal. */
 void gs_work_know_part(struct gs_work *work, size_t index);

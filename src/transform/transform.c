@@ -74,7 +74,7 @@ int gs_transform_create(const struct gs_transform_kind *kind, size_t n,
 {
     int rc = allocate(kind, n, out, err);
 
-    if (rc == GS_OK && kind->needs_fit && (!fit->h_diagonal || !fit->w_squares))
+    if (rc == GS_OK && kind->needs_fit && !fit->rule && (!fit->h_diagonal || !fit->w_squares))
         rc = gs_fail(err, GS_E_ARG, "transform %s needs calibration statistics", kind->name);
     if (rc == GS_OK && kind->fit)
         rc = kind->fit(*out, fit, err);

@@ -26,12 +26,32 @@ enum gs_transform_op {
 
 struct gs_transform;
 
+struct gs_diagonal_rule;
+
 /* What a transform is made from; a kind reads what it needs. */
 struct gs_transform_fit {
     uint64_t seed, stream;    /* random signs */
+    const struct gs_diagonal_rule *rule; /* of a diagonal; NULL: QuIP's */
     const double *h_diagonal; /* (n) H_ii, the second moments of x */
     const double *w_squares;  /* (n) Σ_r W_ri² over all rows of all weights that read x */
+    const double *x_most;     /* (n) max |x_i|; here and below NULL where a rule needs none */
+    const double *w_most;     /* (n) max_r |W_ri| */
+    const double *source;     /* (n) the same of what makes x_i: a row of weights, a norm's weight */
 };
+
+/* How a diagonal is chosen: W ← W · diag(t), x ← x / t with t_i = (over_i / under_i)^(1/2^roots),
+ * both of struct gs_transform_fit. */
+struct gs_diagonal_rule {
+    const char *name, *paper;
+    size_t over, under; /* offsets of `const double *`; under SIZE_MAX: ones */
+    unsigned roots;
+    bool needs_most;    /* x_most */
+    bool needs_source;
+};
+
+/* Rules compiled in: "quip", "smooth", "repq", "equalize"; NULL past the end, and by name. */
+const struct gs_diagonal_rule *gs_diagonal_rule_at(size_t index);
+const struct gs_diagonal_rule *gs_diagonal_rule_find(const char *name);
 
 struct gs_transform_kind {
     const char *name, *paper;

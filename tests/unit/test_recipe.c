@@ -55,10 +55,15 @@ static void test_messages_name_line_and_rule(void **state)
     } bad[] = {
         {"seed = 1\ngird = trellis8\n", "a.recipe:2: 'gird' is no key"},
         {"grid = cube", "a.recipe:1: grid: there is no 'cube'"},
-        {"transform_in = diagonal", "a.recipe:1: transform_in: there is no"},
+        {"transform_out = diagonal", "a.recipe:1: transform_out: there is no"},
         {"grid", "a.recipe:1: 'grid' is no 'key = value'"},
         {"= 3", "a.recipe:1: '' is no key"},
         {"rescale = maybe", "neither yes nor no"},
+        {"rescale_by = smoth", "'smooth'"},
+        {"search = evolutoin", "'evolution'"},
+        {"correct = biass", "'bias'"},
+        {"serach = none", "'search'"},
+        {"rate = 2", "not within 0 to 1"},
         {"damping = nan", "'nan' is not a number"},
         {"damping = 1x", "'1x' is not a number"},
         {"damping = -1", "not within"},
@@ -120,6 +125,12 @@ static void test_combinations_of_parts(void **state)
         {"codebook=uniform,sparse=0.01", "sparse_by"},
         {"codebook=uniform,rounder=decoupleq,sparse_by=magnitude", "does not know outliers"},
         {"codebook=uniform,whiten=yes", "low_rank"},
+        {"codebook=uniform,transform_in=diagonal,rescale=no", "rescale = yes"},
+        {"transform_in=diagonal", "goes with a codebook"},
+        {"codebook=uniform,rescale=no,rescale_by=smooth", "rescale = yes"},
+        {"codebook=uniform,rate=0.01", "uniform:zero=0"},
+        {"codebook=uniform,scale=tensor,search=easyquant", "scale = row or group"},
+        {"codebook=uniform,scale=tensor,correct=affine", "scale = row or group"},
     };
     struct gs_recipe r;
 

@@ -263,6 +263,34 @@ static void test_rescale_formula_and_dead_channels(void **state)
     gs_transform_destroy(&t);
 }
 
+/* What a rule balances is equal in all channels afterwards, or of the inputs alone. */
+static void test_rules_of_diagonals(void **state)
+{
+    const double h[4] = {1, 4, 9, 16}, w2[4] = {5, 2, 8, 1}, x[4] = {2, 3, 4, 5};
+    const double most[4] = {1, 0.5, 2, 0.25}, source[4] = {3, 1, 2, 6};
+    (void)state;
+
+    for (size_t k = 0; gs_diagonal_rule_at(k); k++) {
+        const struct gs_diagonal_rule *rule = gs_diagonal_rule_at(k);
+        const struct gs_transform_fit fit = {.rule = rule, .h_diagonal = h, .w_squares = w2,
+                                             .x_most = x, .w_most = most, .source = source};
+        struct gs_transform *t;
+        double first = 0;
+        assert_ptr_equal(gs_diagonal_rule_find(rule->name), rule);
+        assert_int_equal(gs_transform_create(gs_transform_find("diagonal"), 4, &fit, &t, NULL), 0);
+        for (size_t i = 0; i < 4; i++) {
+            double f = (double)gs_transform_factor(t)[i]; /* x f, W / f */
+            double ratio = rule->needs_source ? source[i] * f / (most[i] / f)
+                           : !rule->needs_most ? h[i] * f * f / (w2[i] / f / f)
+                           : rule->roots ? x[i] * f / (most[i] / f) : x[i] * f;
+            first = i ? first : ratio;
+            assert_true(fabs(ratio - first) < 4e-3 * first);
+        }
+        gs_transform_destroy(&t);
+    }
+    assert_null(gs_diagonal_rule_find("none of these"));
+}
+
 /* A single channel ends up in all of them, each time in another way. */
 static void test_kronecker_spreads(void **state)
 {
@@ -330,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_same_bits_for_threads_and_seeds),
         cmocka_unit_test(test_fold),
         cmocka_unit_test(test_rescale_formula_and_dead_channels),
+        cmocka_unit_test(test_rules_of_diagonals),
         cmocka_unit_test(test_kronecker_spreads),
         cmocka_unit_test(test_bad_input),
     };
