@@ -254,21 +254,43 @@ static int tune_whole(struct tuner *u, struct gs_tune_result *result, struct gs_
     return rc;
 }
 
-/* Takes everything back if the sequences that are held back did not gain. */
-static int decide(struct tuner *u, struct gs_tune_result *result, struct gs_err *err)
+/* θ at `share` of what was learned, which `learned` holds. */
+static int go_back(struct tuner *u, const float *learned, float share, struct gs_err *err)
 {
     struct gs_params *theta = gs_student_theta(u->student);
 
-    result->held_after = judge(u);
-    result->kept = !u->t->held || result->held_after < result->held_before;
-    if (u->t->held)
-        gs_log(GS_LOG_INFO, "tuning: divergence on sequences set apart %.5f to %.5f%s",
-               result->held_before, result->held_after,
-               result->kept ? "" : ": not kept, nothing is changed");
-    if (result->kept)
-        return GS_OK;
-    memset(theta->values, 0, theta->floats * sizeof *theta->values);
+    for (size_t i = 0; i < theta->floats; i++)
+        theta->values[i] = share * learned[i];
     return gs_student_build(u->student, GS_STUDENT_ALL, err);
+}
+
+/* How far to go is what the sequences that are held back say: all the way, a part of it (what was
+ * learned from little text is too much of what is right), or nowhere. */
+static int decide(struct tuner *u, struct gs_tune_result *result, struct gs_err *err)
+{
+    static const float shares[] = {1, 0.6f, 0.3f};
+    struct gs_params *theta = gs_student_theta(u->student);
+    float *learned = u->grads, best = 0; /* of the same layout; gradients are over */
+    int rc = GS_OK;
+
+    result->kept = true;
+    if (!u->t->held)
+        return GS_OK;
+    memcpy(learned, theta->values, theta->floats * sizeof *learned);
+    result->held_after = result->held_before;
+    for (size_t i = 0; !rc && i < GS_COUNT(shares); i++) {
+        if ((rc = go_back(u, learned, shares[i], err)))
+            break;
+        double divergence = judge(u);
+        if (divergence < result->held_after) {
+            result->held_after = divergence;
+            best = shares[i];
+        }
+    }
+    result->kept = best > 0;
+    gs_log(GS_LOG_INFO, "tuning: divergence on sequences set apart %.5f to %.5f, %.0f %% of the way",
+           result->held_before, result->held_after, 100 * (double)best);
+    return rc ? rc : go_back(u, learned, best, err);
 }
 
 /* ---- both --------------------------------------------------------------------------------------- */

@@ -9,7 +9,7 @@
  *
  * The teacher is the model that was quantized; what its head reads is kept for every sequence
  * (4 bytes a channel and token), so that it runs once. Adam, a cosine from the rate down to 0.
- * Sequences that are held back judge the result. */
+ * Sequences that are held back say how much of what was learned is kept. */
 #ifndef GS_RECIPE_TUNE_H
 #define GS_RECIPE_TUNE_H
 
@@ -31,7 +31,7 @@ struct gs_tune {
 struct gs_tune_result {
     double block_before, block_after; /* Σ squared error over Σ squares, over all blocks */
     double whole_before, whole_after; /* mean KL a token: first pass, last pass */
-    double held_before, held_after;   /* of the sequences that only judge */
+    double held_before, held_after;   /* of the sequences that only judge; 0: there are none */
     bool kept;                        /* false: these did not gain, all is as it was */
 };
 

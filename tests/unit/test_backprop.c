@@ -340,6 +340,23 @@ static void test_teacher(void **state)
         s.params->values[i] -= (float)(0.1 * far / size) * gs_backprop_grads(s.bp)[i];
     gs_backprop_divergence(s.bp, s.tokens, from_itself, teacher, 20, 1, &loss);
     assert_true(loss < far && fabs((far - loss) / (0.1 * far) - 1) < 0.2);
+    /* Measured without gradients it is the same; and a teacher whose last states are put back is
+     * the teacher that ran. */
+    double all, measured;
+    size_t states = (size_t)B * T * s.lm->config.n_embd;
+    float *kept = gs_alloc(states, sizeof *kept);
+    memcpy(kept, gs_backprop_final(teacher), states * sizeof *kept);
+    gs_backprop_divergence(s.bp, s.tokens, from_itself, teacher, 0, 1, &all);
+    memset(gs_backprop_grads(s.bp), 0, n * sizeof(float));
+    memset(gs_backprop_final(teacher), 0, states * sizeof *kept);
+    gs_backprop_measure_divergence(s.bp, s.tokens, from_itself, teacher, &measured);
+    assert_true(measured != all);
+    memcpy(gs_backprop_final(teacher), kept, states * sizeof *kept);
+    gs_backprop_measure_divergence(s.bp, s.tokens, from_itself, teacher, &measured);
+    assert_true(measured == all);
+    for (size_t i = 0; i < n; i++)
+        assert_true(gs_backprop_grads(s.bp)[i] == 0);
+    gs_free(&kept);
     gs_backprop_destroy(&teacher);
     gs_params_destroy(&p);
     close_subject(&s);
