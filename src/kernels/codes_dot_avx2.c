@@ -35,7 +35,7 @@ static GS_ALWAYS_INLINE __m256i quads(__m256i u, __m256i q, unsigned top)
 
 /* ---- one row, one vector ------------------------------------------------------------------ */
 
-/* The sums of the 8 groups of a block. */
+/* The sums of 8 groups, half a piece. */
 static GS_ALWAYS_INLINE __m256i group_sums(const uint8_t *u, const int8_t *q, const int8_t *low,
                                            unsigned top)
 {
@@ -51,36 +51,38 @@ static GS_ALWAYS_INLINE __m256i group_sums(const uint8_t *u, const int8_t *q, co
     return _mm256_permutevar8x32_epi32(sums, order);
 }
 
-/* Block b of x, with its codes, into the chains of its groups. */
-static GS_ALWAYS_INLINE __m256 add_block(const uint8_t *u, const float *d, const float *m,
+/* Blocks b and b + 1 of x, with their codes, into the chains of their groups. */
+static GS_ALWAYS_INLINE __m256 add_half(const uint8_t *u, const float *d, const float *m,
                                          const struct gs_int8 *x, size_t b, unsigned top,
                                          __m256 lane)
 {
     __m256i sums = group_sums(u, x->q + b * GS_INT8_BLOCK, x->low + b * GS_INT8_BLOCK, top);
-    __m256 scale = _mm256_mul_ps(_mm256_set1_ps(x->scale[b]), _mm256_loadu_ps(d));
+    __m256 scale = _mm256_setr_m128(_mm_set1_ps(x->scale[b]), _mm_set1_ps(x->scale[b + 1]));
 
+    scale = _mm256_mul_ps(scale, _mm256_loadu_ps(d));
     lane = _mm256_fnmadd_ps(_mm256_loadu_ps(m),
                             _mm256_loadu_ps(x->group + b * GS_INT8_GROUPS), lane);
     return _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(sums), lane);
 }
 
-/* The last block, of fewer groups: the other chains stay as they are. */
+/* The last groups, at most 8, from block b on: the other chains stay as they are. */
 static __m256 add_rest(const uint8_t *u, const float *d, const float *m, const struct gs_int8 *x,
                        size_t b, size_t groups, __m256 lane)
 {
     const __m256i number = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    int8_t q[2 * GS_INT8_BLOCK];
-    float group[GS_INT8_GROUPS];
-    const struct gs_int8 rest = {.q = q, .low = q + GS_INT8_BLOCK, .scale = x->scale + b,
-                                 .group = group};
+    int8_t q[PIECE / 2], low[PIECE / 2];
+    float group[8], scale[2] = {0};
+    const struct gs_int8 rest = {.q = q, .low = low, .scale = scale, .group = group};
     const struct gs_int8 from = gs_int8_at(x, 0, b);
 
     memset(q, 0, sizeof q);
+    memset(low, 0, sizeof low);
     memset(group, 0, sizeof group);
     memcpy(q, from.q, groups * GS_INT8_GROUP);
-    memcpy(q + GS_INT8_BLOCK, from.low, groups * GS_INT8_GROUP);
+    memcpy(low, from.low, groups * GS_INT8_GROUP);
     memcpy(group, from.group, groups * sizeof *group);
-    __m256 sum = add_block(u, d, m, &rest, 0, 255, lane);
+    memcpy(scale, from.scale, (groups > GS_INT8_GROUPS ? 2 : 1) * sizeof *scale);
+    __m256 sum = add_half(u, d, m, &rest, 0, 255, lane);
     __m256i keep = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)groups), number);
     return _mm256_blendv_ps(lane, sum, _mm256_castsi256_ps(keep));
 }
@@ -95,12 +97,12 @@ static GS_ALWAYS_INLINE float row_dot(enum gs_type type, gs_unpack_fn unpack, un
     float d[16], m[16];
     size_t b = 0;
 
-    for (; n >= PIECE; n -= PIECE, b += 2, row += bytes) {
+    for (; n >= PIECE; n -= PIECE, b += 4, row += bytes) {
         _mm_prefetch((const char *)row + 1024, _MM_HINT_T0);
         _mm_prefetch((const char *)row + 1088, _MM_HINT_T0);
         unpack(row, PIECE, u, d, m);
-        lane[0] = add_block(u, d, m, x, b, top, lane[0]);
-        lane[1] = add_block(u + 128, d + 8, m + 8, x, b + 1, top, lane[1]);
+        lane[0] = add_half(u, d, m, x, b, top, lane[0]);
+        lane[1] = add_half(u + 128, d + 8, m + 8, x, b + 2, top, lane[1]);
     }
     if (n) {
         memset(u, 0, sizeof u);
@@ -108,7 +110,7 @@ static GS_ALWAYS_INLINE float row_dot(enum gs_type type, gs_unpack_fn unpack, un
         memset(m, 0, sizeof m);
         unpack(row, n, u, d, m);
         for (size_t h = 0, groups = n / GS_INT8_GROUP; groups > 8 * h; h++)
-            lane[h] = add_rest(u + 128 * h, d + 8 * h, m + 8 * h, x, b + h,
+            lane[h] = add_rest(u + 128 * h, d + 8 * h, m + 8 * h, x, b + 2 * h,
                                GS_MIN(groups - 8 * h, (size_t)8), lane[h]);
     }
     return sum8(_mm256_add_ps(lane[0], lane[1]));

@@ -91,13 +91,15 @@ static GS_ALWAYS_INLINE __m512 add_sums(const struct piece *p, __m512i sums,
                                         const struct gs_int8 *x, size_t i, __mmask16 groups,
                                         __m512 chain)
 {
-    const float *scale = x->scale + 2 * i;
-    __m512 d = _mm512_set1_ps(scale[0]), group;
+    const __m512i block = LANES(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    const float *scale = x->scale + 4 * i;
+    __m512 group = _mm512_maskz_loadu_ps(groups, x->group + 16 * i), d;
 
-    group = _mm512_maskz_loadu_ps(groups, x->group + 16 * i);
-    if (groups & 0xff00)
-        d = _mm512_mask_broadcastss_ps(d, 0xff00, _mm_load_ss(scale + 1));
-    d = _mm512_mul_ps(d, p->d);
+    if (groups == 0xffff)
+        d = _mm512_castps128_ps512(_mm_loadu_ps(scale));
+    else /* the blocks that there are */
+        d = _mm512_maskz_loadu_ps((__mmask16)_pext_u32(groups, 0x1111), scale);
+    d = _mm512_mul_ps(_mm512_permutexvar_ps(block, d), p->d);
     chain = _mm512_mask3_fnmadd_ps(p->m, group, chain, groups);
     return _mm512_mask3_fmadd_ps(d, _mm512_cvtepi32_ps(sums), chain, groups);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * Activations as 8-bit integers, and the products of decoded tiles with them.
  *
- * A vector is cut into blocks of 128; a block is 128 signed bytes, one f32 scale and the sum
+ * A vector is cut into blocks of 64; a block is 64 signed bytes, one f32 scale and the sum
  * of its bytes (for kernels whose multiplier wants one factor unsigned):
  *
- *     x (n)   ├── 128 ──┼── 128 ──┼─ rest ─┤          T vectors: q (T, stride)
+ *     x (n)   ├─── 64 ──┼─── 64 ──┼─ rest ─┤          T vectors: q (T, stride)
  *     q       ├ int8 … ─┼─────────┼────────┤                    scale, sum (T, blocks)
- *     scale        s0        s1       s2               x[i] ≈ scale[i / 128] · q[i]
+ *     scale        s0        s1       s2               x[i] ≈ scale[i / 64] · q[i]
  *
  * After a Hadamard transform this is enough. Where activations keep their outliers, as the
  * inputs of stored types do, a second byte `low` holds 1/256 of a step, and the scale is that
@@ -21,7 +21,7 @@
  *
  *     y = fma(scale[b], (float)Σ w[i] · q[i] over block b, y)      b = 0, 1, …
  *
- * The inner sums are exact: at most 128 · 127 · 127 < 2^24.
+ * The inner sums are exact: at most 64 · 127 · 127 < 2^24.
  *
  * Stored types have scales for runs of 16 or more weights. They are unpacked to codes: a byte
  * u a weight, and for each group of 16 a scale d and a minimum m, w = d u − m. The product
@@ -30,13 +30,14 @@
  *     S = Σ u[i] v[i] over group g                             exact: 16 · 255 · 32639 < 2^31
  *     lane[g mod 16] = fma(scale[b] · d[g], (float)S, fma(−m[g], group[g], lane[g mod 16]))
  *
- * for g = 0, 1, …, where b = g / 8 and group[g] = scale[b] · (float)Σ v over group g. */
+ * for g = 0, 1, …, where b = g / 4 and group[g] = scale[b] · (float)Σ v over group g. */
 #ifndef GS_KERNELS_INT8_H
 #define GS_KERNELS_INT8_H
 
 #include "core/type.h"
 
-#define GS_INT8_BLOCK 128u
+#define GS_INT8_BLOCK 64u
+#define GS_INT8_PIECE 256u /* of lanes */
 /* Below this a block's largest element counts as 0: 127 / x must stay finite. */
 #define GS_INT8_TINY 0x1p-100f
 
@@ -48,7 +49,7 @@ struct gs_int8 {
     int8_t *low;    /* the same; NULL: none (then neither lanes nor group) */
     int8_t *lanes;  /* 512 bytes for every 256 elements begun, 0 beyond the end; NULL: none */
     float *scale;
-    float *group;   /* 8 for each scale; 0 beyond the end */
+    float *group;   /* 4 for each scale; 0 beyond the end */
     int32_t *sum;
     size_t stride;  /* bytes from one vector to the next */
     size_t blocks;  /* scales and sums of a vector */
@@ -62,10 +63,10 @@ static inline size_t gs_int8_blocks(size_t n)
 /* Bytes of a vector's lanes. */
 static inline size_t gs_int8_lanes(size_t blocks)
 {
-    return (blocks + 1) / 2 * (4 * GS_INT8_BLOCK);
+    return (blocks * GS_INT8_BLOCK + GS_INT8_PIECE - 1) / GS_INT8_PIECE * (2 * GS_INT8_PIECE);
 }
 
-/* Vector t of x, from block b on; its lanes only for even b. */
+/* Vector t of x, from block b on; its lanes only for whole pieces before it. */
 static inline struct gs_int8 gs_int8_at(const struct gs_int8 *x, size_t t, size_t b)
 {
     size_t at = t * x->stride + b * GS_INT8_BLOCK;
@@ -73,7 +74,7 @@ static inline struct gs_int8 gs_int8_at(const struct gs_int8 *x, size_t t, size_
     return (struct gs_int8){.q = x->q + at, .low = x->low ? x->low + at : NULL,
                             .lanes = x->low && x->lanes
                                          ? x->lanes + t * gs_int8_lanes(x->blocks) +
-                                               b / 2 * (4 * GS_INT8_BLOCK)
+                                               b * (2 * GS_INT8_BLOCK)
                                          : NULL,
                             .scale = x->scale + t * x->blocks + b,
                             .group = x->group + (t * x->blocks + b) * GS_INT8_GROUPS,

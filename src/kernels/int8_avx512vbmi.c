@@ -25,14 +25,14 @@ static GS_ALWAYS_INLINE void round16(__m512 x, __m512 inverse, const struct gs_i
     _mm_storeu_si128((void *)(out->low + i), _mm512_cvtepi32_epi8(q));
 }
 
-/* One block, its elements in 8 registers. */
+/* One block, its elements in 4 registers. */
 static float quantize_block(const float *x, const struct gs_int8 *out)
 {
     __m512i top = _mm512_setzero_si512();
-    __m512 v[8];
+    __m512 v[4];
     float largest, scale = 0;
 
-    for (size_t j = 0; j < 8; j++) {
+    for (size_t j = 0; j < 4; j++) {
         v[j] = _mm512_loadu_ps(x + 16 * j);
         top = _mm512_max_epi32(
             top, _mm512_and_si512(_mm512_castps_si512(v[j]), _mm512_set1_epi32(0x7fffffff)));
@@ -40,7 +40,7 @@ static float quantize_block(const float *x, const struct gs_int8 *out)
     uint32_t bits = (uint32_t)_mm512_reduce_max_epi32(top);
     memcpy(&largest, &bits, sizeof largest);
     if (bits < 0x7f800000u && largest >= GS_INT8_TINY) {
-        for (size_t j = 0; j < 8; j++)
+        for (size_t j = 0; j < 4; j++)
             round16(v[j], _mm512_set1_ps(127.0f / largest), out, 16 * j);
         scale = largest / 127.0f;
     } else {
@@ -57,15 +57,15 @@ static void put_lanes(const struct gs_int8 *x, size_t n)
 {
     const __m512i every = _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52,
                                             56, 60);
-    struct gs_int8 rest = gs_int8_at(x, 0, n / 256 * 2);
+    struct gs_int8 rest = gs_int8_at(x, 0, n / GS_INT8_PIECE * (GS_INT8_PIECE / GS_INT8_BLOCK));
 
-    for (size_t i = 0; i + 256 <= n; i += 256)
+    for (size_t i = 0; i + GS_INT8_PIECE <= n; i += GS_INT8_PIECE)
         for (size_t s = 0; s < 4; s++) {
             int8_t *to = x->lanes + 2 * i + 64 * s;
             _mm512_storeu_si512(to, _mm512_i32gather_epi32(every, x->q + i + 4 * s, 4));
             _mm512_storeu_si512(to + 256, _mm512_i32gather_epi32(every, x->low + i + 4 * s, 4));
         }
-    gs_int8_put_lanes(&rest, n % 256);
+    gs_int8_put_lanes(&rest, n % GS_INT8_PIECE);
 }
 
 void gs_int8_quantize_avx512vbmi(const float *x, size_t n, struct gs_int8 *out)

@@ -37,7 +37,7 @@ static GS_ALWAYS_INLINE float quantize_with(const float *x, const struct gs_int8
     return steps.sums(out, scale);
 }
 
-/* The first n < 128 elements of a block, by `quantize` for whole ones. */
+/* The first n < 64 elements of a block, by `quantize` for whole ones. */
 static inline float quantize_rest(const float *x, size_t n, const struct gs_int8 *out,
                                   float (*quantize)(const float *x, const struct gs_int8 *out))
 {

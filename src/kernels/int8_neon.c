@@ -59,16 +59,14 @@ static inline int32x4_t sums_of_groups(const int8_t *q)
  * `scale`; returns what its scale is then. */
 static float put_sums(const struct gs_int8 *out, float scale)
 {
-    int32x4_t sums[2] = {sums_of_groups(out->q), sums_of_groups(out->q + 64)};
+    int32x4_t sums = sums_of_groups(out->q);
 
-    *out->sum = vaddvq_s32(vaddq_s32(sums[0], sums[1]));
+    *out->sum = vaddvq_s32(sums);
     if (!out->low)
         return scale;
     scale /= 256;
-    GS_UNROLL for (size_t i = 0; i < 2; i++) {
-        sums[i] = vaddq_s32(vshlq_n_s32(sums[i], 8), sums_of_groups(out->low + 64 * i));
-        vst1q_f32(out->group + 4 * i, vmulq_n_f32(vcvtq_f32_s32(sums[i]), scale));
-    }
+    sums = vaddq_s32(vshlq_n_s32(sums, 8), sums_of_groups(out->low));
+    vst1q_f32(out->group, vmulq_n_f32(vcvtq_f32_s32(sums), scale));
     return scale;
 }
 

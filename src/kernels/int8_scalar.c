@@ -6,7 +6,7 @@
 #include "core/half.h"
 #include "kernels/viterbi.h"
 
-/* One block of n ≤ 128; returns its scale. */
+/* One block of n ≤ 64; returns its scale. */
 static float quantize_block(const float *x, size_t n, const struct gs_int8 *out)
 {
     int32_t sums[GS_INT8_GROUPS] = {0};

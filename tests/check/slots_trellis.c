@@ -55,7 +55,7 @@ void call_trellis_decode(const struct gs_kernels *k, struct job *job)
  * promised; scales from the floats behind them. */
 static struct gs_int8 activations(const struct job *job, size_t n, size_t T)
 {
-    static int32_t sum[1 << 12];
+    static int32_t sum[1 << 14];
     static int8_t low[1 << 19], lanes[1 << 20];
     struct gs_int8 x = {.stride = (n + 3) / 4 * 4, .blocks = gs_int8_blocks(n), .sum = sum};
 
