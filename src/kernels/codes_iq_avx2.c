@@ -1,37 +1,68 @@
 /* SPDX-License-Identifier: MIT
  * Stored types as codes (int8.h): points of grids, ternary, binary and FP4 weights.
  *
- * A packed grid point is spread to a level number a byte by pdep, a byte shuffle looks the
- * levels up, sign bits become masks: u = top + ((g ^ mask) − mask). */
+ * Grid points are loaded as whole bytes from tables of their own, 1 to 16 KiB; sign bits become
+ * masks: u = top + ((g ^ mask) − mask). Scales of a block's runs are made eight at a time. */
 #include "kernels/blocks.h"
 #include "kernels/grids.h"
 #include "kernels/put_codes_avx2.h"
 #include "kernels/viterbi.h"
 
-static GS_ALWAYS_INLINE uint64_t spread2(unsigned point)
-{
-    return _pdep_u64(point, 0x0303030303030303u);
-}
+/* ---- points ------------------------------------------------------------------------------- */
 
-/* Two points of four numbers. */
-static GS_ALWAYS_INLINE uint64_t spread3(unsigned first, unsigned second)
-{
-    return _pdep_u64(first | (uint64_t)second << 12, 0x0707070707070707u);
-}
+/* Coordinate i of a point of grids.h in its place: as a number, as its level. */
+#define NUMBER2(p, i) ((uint64_t)((p) >> 2 * (i)&3) << 8 * (i))
+#define NUMBER3(p, i) ((p) >> 3 * (i)&7)
+#define LEVEL2(p, i)                                                                           \
+    ((uint64_t)(((p) >> 2 * (i)&3) == 0 ? 8 : ((p) >> 2 * (i)&3) == 1 ? 25 : 43) << 8 * (i))
+#define LEVEL3_XXS(p, i) ((uint32_t)(NUMBER3(p, i) == 7 ? 62 : 8 * NUMBER3(p, i) + 4) << 8 * (i))
+#define LEVEL3_S(p, i) ((uint32_t)(2 * NUMBER3(p, i) + 1) << 8 * (i))
+#define FOUR(f, p) (f(p, 0) | f(p, 1) | f(p, 2) | f(p, 3))
+#define EIGHT(f, p) (FOUR(f, p) | f(p, 4) | f(p, 5) | f(p, 6) | f(p, 7))
+
+static const uint64_t iq2_xxs_points[256] = {
+#define IQ2_XXS(point) EIGHT(LEVEL2, point),
+#include "kernels/grids.def"
+};
+
+static const uint64_t iq2_xs_points[512] = {
+#define IQ2_XS(point) EIGHT(LEVEL2, point),
+#include "kernels/grids.def"
+};
+
+static const uint64_t iq2_s_points[1024] = {
+#define IQ2_S(point) EIGHT(LEVEL2, point),
+#include "kernels/grids.def"
+};
+
+static const uint64_t iq1_points[2048] = {
+#define IQ1(point) EIGHT(NUMBER2, point),
+#include "kernels/grids.def"
+};
+
+static const uint32_t iq3_xxs_points[256] = {
+#define IQ3_XXS(point) FOUR(LEVEL3_XXS, point),
+#include "kernels/grids.def"
+};
+
+static const uint32_t iq3_s_points[512] = {
+#define IQ3_S(point) FOUR(LEVEL3_S, point),
+#include "kernels/grids.def"
+};
+
+/* ---- steps -------------------------------------------------------------------------------- */
 
 static GS_ALWAYS_INLINE __m256i four_words(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
     return _mm256_set_epi64x((long long)d, (long long)c, (long long)b, (long long)a);
 }
 
-/* top ± level for 32 level numbers, minus where a bit of `signs` is set. */
-static GS_ALWAYS_INLINE __m256i signed_codes(__m256i numbers, __m256i levels, int top,
-                                             uint32_t signs)
+/* top ± g for 32 levels, minus where a bit of `signs` is set. */
+static GS_ALWAYS_INLINE __m256i signed_codes(__m256i g, int top, uint32_t signs)
 {
     const __m256i spread = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
                                               0x0303030303030303);
     const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
-    __m256i g = _mm256_shuffle_epi8(levels, numbers);
     __m256i minus = _mm256_shuffle_epi8(_mm256_set1_epi32((int)signs), spread);
 
     minus = _mm256_cmpeq_epi8(_mm256_and_si256(minus, bit), bit);
@@ -39,12 +70,32 @@ static GS_ALWAYS_INLINE __m256i signed_codes(__m256i numbers, __m256i levels, in
     return _mm256_add_epi8(g, _mm256_set1_epi8((char)top));
 }
 
-static GS_ALWAYS_INLINE __m256i iq2_codes(uint64_t a, uint64_t b, uint64_t c, uint64_t d,
-                                          uint32_t signs)
+/* Eight points of four weights. */
+static GS_ALWAYS_INLINE __m256i eight_points(const uint32_t *points, const unsigned at[8])
 {
-    const __m256i levels = _mm256_set1_epi32(8 | 25 << 8 | 43 << 16);
+    return _mm256_setr_epi32((int)points[at[0]], (int)points[at[1]], (int)points[at[2]],
+                             (int)points[at[3]], (int)points[at[4]], (int)points[at[5]],
+                             (int)points[at[6]], (int)points[at[7]]);
+}
 
-    return signed_codes(four_words(a, b, c, d), levels, 43, signs);
+/* Eight numbers, each to the two groups of its run. */
+static GS_ALWAYS_INLINE void put_runs(__m256 v, float *to)
+{
+    __m256 a = _mm256_unpacklo_ps(v, v), b = _mm256_unpackhi_ps(v, v);
+
+    _mm256_storeu_ps(to, _mm256_permute2f128_ps(a, b, 0x20));
+    _mm256_storeu_ps(to + 8, _mm256_permute2f128_ps(a, b, 0x31));
+}
+
+/* Scales d · (s + 1/2) · factor of eight runs with the minima top times these. */
+static GS_ALWAYS_INLINE void put_half_steps(const uint8_t *d16, __m256i s, float factor, float top,
+                                            float *d, float *m)
+{
+    __m256 v = _mm256_add_ps(_mm256_set1_ps(0.5f), _mm256_cvtepi32_ps(s));
+
+    v = _mm256_mul_ps(_mm256_mul_ps(scale_at(d16), v), _mm256_set1_ps(factor));
+    put_runs(v, d);
+    put_runs(_mm256_mul_ps(_mm256_set1_ps(top), v), m);
 }
 
 /* Four times seven bits of signs, each with the eighth that makes their number even. */
@@ -60,19 +111,20 @@ static GS_ALWAYS_INLINE uint32_t four_signs(uint32_t bits28)
 void gs_unpack_iq2_xxs_avx2(const void *src, size_t n, uint8_t *u, float *d, float *m)
 {
     const struct gs_block_iq2_xxs *b = src;
-    const uint16_t *grid = gs_iq2_xxs_grid;
+    const uint64_t *points = iq2_xxs_points;
 
-    for (; n > 0; n -= 256, b++) {
-        float scale = half_at(b->d);
+    for (; n > 0; n -= 256, b++, d += 16, m += 16) {
+        __m256 odd = _mm256_shuffle_ps(_mm256_castsi256_ps(load32(b->qs)),
+                                       _mm256_castsi256_ps(load32(b->qs + 32)), 0xdd);
+        __m256i rests = _mm256_permute4x64_epi64(_mm256_castps_si256(odd), 0xd8);
+        put_half_steps(b->d, _mm256_srli_epi32(rests, 28), 0.25f, 43, d, m);
         for (int run = 0; run < 8; run++, u += 32) {
             const uint8_t *index = b->qs + 8 * run;
             uint32_t rest;
             memcpy(&rest, index + 4, 4);
-            float s = scale * (0.5f + (float)(rest >> 28)) * 0.25f;
-            put_pair(s, 43 * s, &d, &m);
-            store32(u, iq2_codes(spread2(grid[index[0]]), spread2(grid[index[1]]),
-                                 spread2(grid[index[2]]), spread2(grid[index[3]]),
-                                 four_signs(rest & 0x0fffffffu)));
+            __m256i g = four_words(points[index[0]], points[index[1]], points[index[2]],
+                                   points[index[3]]);
+            store32(u, signed_codes(g, 43, four_signs(rest & 0x0fffffffu)));
         }
     }
 }
@@ -98,16 +150,17 @@ static GS_ALWAYS_INLINE void put_nibbles(const uint8_t d16[2], const uint8_t sca
 void gs_unpack_iq2_xs_avx2(const void *src, size_t n, uint8_t *u, float *d, float *m)
 {
     const struct gs_block_iq2_xs *b = src;
-    const uint16_t *grid = gs_iq2_xs_grid;
+    const uint64_t *points = iq2_xs_points;
 
     for (; n > 0; n -= 256, b++, d += 16, m += 16) {
         put_nibbles(b->d, b->scales, d, m);
         for (int run = 0; run < 8; run++, u += 32) {
             uint64_t q;
             memcpy(&q, b->qs + 8 * run, 8);
-            store32(u, iq2_codes(spread2(grid[q & 511]), spread2(grid[q >> 16 & 511]),
-                                 spread2(grid[q >> 32 & 511]), spread2(grid[q >> 48 & 511]),
-                                 four_signs((uint32_t)_pext_u64(q, 0xfe00fe00fe00fe00u))));
+            __m256i g = four_words(points[q & 511], points[q >> 16 & 511], points[q >> 32 & 511],
+                                   points[q >> 48 & 511]);
+            uint32_t signs = (uint32_t)_pext_u64(q, 0xfe00fe00fe00fe00u);
+            store32(u, signed_codes(g, 43, four_signs(signs)));
         }
     }
 }
@@ -115,7 +168,7 @@ void gs_unpack_iq2_xs_avx2(const void *src, size_t n, uint8_t *u, float *d, floa
 void gs_unpack_iq2_s_avx2(const void *src, size_t n, uint8_t *u, float *d, float *m)
 {
     const struct gs_block_iq2_s *b = src;
-    const uint16_t *grid = gs_iq2_s_grid;
+    const uint64_t *points = iq2_s_points;
 
     for (; n > 0; n -= 256, b++, d += 16, m += 16) {
         put_nibbles(b->d, b->scales, d, m);
@@ -124,10 +177,11 @@ void gs_unpack_iq2_s_avx2(const void *src, size_t n, uint8_t *u, float *d, float
             unsigned high = b->qh[run];
             uint32_t signs;
             memcpy(&signs, b->signs + 4 * run, 4);
-            store32(u, iq2_codes(spread2(grid[qs[0] | (high << 8 & 0x300)]),
-                                 spread2(grid[qs[1] | (high << 6 & 0x300)]),
-                                 spread2(grid[qs[2] | (high << 4 & 0x300)]),
-                                 spread2(grid[qs[3] | (high << 2 & 0x300)]), signs));
+            __m256i g = four_words(points[qs[0] | (high << 8 & 0x300)],
+                                   points[qs[1] | (high << 6 & 0x300)],
+                                   points[qs[2] | (high << 4 & 0x300)],
+                                   points[qs[3] | (high << 2 & 0x300)]);
+            store32(u, signed_codes(g, 43, signs));
         }
     }
 }
@@ -135,49 +189,42 @@ void gs_unpack_iq2_s_avx2(const void *src, size_t n, uint8_t *u, float *d, float
 void gs_unpack_iq3_xxs_avx2(const void *src, size_t n, uint8_t *u, float *d, float *m)
 {
     const struct gs_block_iq3_xxs *b = src;
-    const uint16_t *grid = gs_iq3_xxs_grid;
-    const __m256i levels = _mm256_broadcastsi128_si256(_mm_loadl_epi64((const void *)gs_iq3_xxs_levels));
 
-    for (; n > 0; n -= 256, b++) {
-        float scale = half_at(b->d);
+    for (; n > 0; n -= 256, b++, d += 16, m += 16) {
+        put_half_steps(b->d, _mm256_srli_epi32(load32(b->signs), 28), 0.5f, 62, d, m);
         for (int run = 0; run < 8; run++, u += 32) {
             const uint8_t *qs = b->qs + 8 * run;
+            const unsigned at[8] = {qs[0], qs[1], qs[2], qs[3], qs[4], qs[5], qs[6], qs[7]};
             uint32_t rest;
             memcpy(&rest, b->signs + 4 * run, 4);
-            float s = scale * (0.5f + (float)(rest >> 28)) * 0.5f;
-            put_pair(s, 62 * s, &d, &m);
-            __m256i numbers = four_words(
-                spread3(grid[qs[0]], grid[qs[1]]), spread3(grid[qs[2]], grid[qs[3]]),
-                spread3(grid[qs[4]], grid[qs[5]]), spread3(grid[qs[6]], grid[qs[7]]));
-            store32(u, signed_codes(numbers, levels, 62, four_signs(rest & 0x0fffffffu)));
+            store32(u, signed_codes(eight_points(iq3_xxs_points, at), 62,
+                                    four_signs(rest & 0x0fffffffu)));
         }
     }
-}
-
-/* The level numbers of points l and l + 1 of IQ3_S, whose ninth index bits are in `high`. */
-static GS_ALWAYS_INLINE uint64_t iq3_s_pair(const uint8_t *qs, unsigned high, int l)
-{
-    return spread3(gs_iq3_s_grid[qs[l] | (high >> l & 1) << 8],
-                   gs_iq3_s_grid[qs[l + 1] | (high >> (l + 1) & 1) << 8]);
 }
 
 void gs_unpack_iq3_s_avx2(const void *src, size_t n, uint8_t *u, float *d, float *m)
 {
     const struct gs_block_iq3_s *b = src;
-    const __m256i levels = _mm256_broadcastsi128_si256(_mm_loadl_epi64((const void *)gs_iq3_s_levels));
+    const __m256i nibble = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
 
-    for (; n > 0; n -= 256, b++) {
-        float scale = half_at(b->d);
+    for (; n > 0; n -= 256, b++, d += 16, m += 16) {
+        int32_t packed;
+        memcpy(&packed, b->scales, 4);
+        __m256i s = _mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32(packed), nibble),
+                                     _mm256_set1_epi32(15));
+        s = _mm256_add_epi32(_mm256_add_epi32(s, s), _mm256_set1_epi32(1));
+        __m256 v = _mm256_mul_ps(scale_at(b->d), _mm256_cvtepi32_ps(s));
+        put_runs(v, d);
+        put_runs(_mm256_mul_ps(_mm256_set1_ps(15), v), m);
         for (int run = 0; run < 8; run++, u += 32) {
             const uint8_t *qs = b->qs + 8 * run;
-            unsigned high = b->qh[run];
+            unsigned high = b->qh[run], at[8];
             uint32_t signs;
             memcpy(&signs, b->signs + 4 * run, 4);
-            float s = scale * (float)(1 + 2 * (b->scales[run / 2] >> 4 * (run % 2) & 15));
-            put_pair(s, 15 * s, &d, &m);
-            __m256i numbers = four_words(iq3_s_pair(qs, high, 0), iq3_s_pair(qs, high, 2),
-                                         iq3_s_pair(qs, high, 4), iq3_s_pair(qs, high, 6));
-            store32(u, signed_codes(numbers, levels, 15, signs));
+            GS_UNROLL for (int l = 0; l < 8; l++)
+                at[l] = qs[l] | (high << (8 - l) & 256);
+            store32(u, signed_codes(eight_points(iq3_s_points, at), 15, signs));
         }
     }
 }
@@ -185,19 +232,24 @@ void gs_unpack_iq3_s_avx2(const void *src, size_t n, uint8_t *u, float *d, float
 void gs_unpack_iq1_s_avx2(const void *src, size_t n, uint8_t *u, float *d, float *m)
 {
     const struct gs_block_iq1_s *b = src;
-    const uint16_t *grid = gs_iq1_grid;
+    const uint64_t *points = iq1_points;
 
-    for (; n > 0; n -= 256, b++) {
-        float scale = half_at(b->d);
+    for (; n > 0; n -= 256, b++, d += 16, m += 16) {
+        __m256i words = _mm256_cvtepu16_epi32(load16(b->qh));
+        __m256i s = _mm256_and_si256(_mm256_srli_epi32(words, 12), _mm256_set1_epi32(7));
+        s = _mm256_add_epi32(_mm256_add_epi32(s, s), _mm256_set1_epi32(1));
+        __m256 v = _mm256_mul_ps(scale_at(b->d), _mm256_cvtepi32_ps(s));
+        __m256 shift = _mm256_blendv_ps(_mm256_set1_ps(0.875f), _mm256_set1_ps(1.125f),
+                                        _mm256_castsi256_ps(_mm256_slli_epi32(words, 16)));
+        put_runs(v, d);
+        put_runs(_mm256_mul_ps(v, shift), m);
         for (int run = 0; run < 8; run++, u += 32) {
             const uint8_t *qs = b->qs + 4 * run;
             unsigned high = b->qh[2 * run] | (unsigned)b->qh[2 * run + 1] << 8;
-            float s = scale * (float)(2 * (high >> 12 & 7) + 1);
-            put_pair(s, s * (high & 0x8000 ? 1.125f : 0.875f), &d, &m);
-            store32(u, four_words(spread2(grid[qs[0] | (high << 8 & 0x700)]),
-                                  spread2(grid[qs[1] | (high << 5 & 0x700)]),
-                                  spread2(grid[qs[2] | (high << 2 & 0x700)]),
-                                  spread2(grid[qs[3] | (high >> 1 & 0x700)])));
+            store32(u, four_words(points[qs[0] | (high << 8 & 0x700)],
+                                  points[qs[1] | (high << 5 & 0x700)],
+                                  points[qs[2] | (high << 2 & 0x700)],
+                                  points[qs[3] | (high >> 1 & 0x700)]));
         }
     }
 }
@@ -205,30 +257,41 @@ void gs_unpack_iq1_s_avx2(const void *src, size_t n, uint8_t *u, float *d, float
 /* Eight weights of IQ1_M, with 3 bits of index and the shift in `high`. */
 static GS_ALWAYS_INLINE uint64_t iq1_m_codes(unsigned qs, unsigned high)
 {
-    uint64_t levels = _pdep_u64(gs_iq1_grid[qs | (high & 7) << 8], 0x1818181818181818u);
+    return 8 * iq1_points[qs | (high & 7) << 8] + 0x0101010101010101u * (~high >> 2 & 2);
+}
 
-    return levels + (high & 8 ? 0 : 0x0202020202020202u);
+/* The scales of IQ1_M: sixteen times 3 bits in four words, whose top nibbles are d. */
+static GS_ALWAYS_INLINE void put_iq1_m(const uint8_t scales[8], float *d, float *m)
+{
+    const __m256i field = _mm256_setr_epi32(0, 3, 6, 9, 0, 3, 6, 9);
+    uint16_t word[4];
+    memcpy(word, scales, 8);
+    unsigned d16 = word[0] >> 12 | (word[1] >> 12) << 4 | (word[2] >> 12) << 8 |
+                   (word[3] >> 12) << 12;
+    __m256 scale = _mm256_set1_ps(_cvtsh_ss((uint16_t)d16));
+
+    for (int h = 0; h < 2; h++) {
+        __m256i s = _mm256_setr_m128i(_mm_set1_epi32(word[2 * h]), _mm_set1_epi32(word[2 * h + 1]));
+        s = _mm256_and_si256(_mm256_srlv_epi32(s, field), _mm256_set1_epi32(7));
+        s = _mm256_add_epi32(_mm256_add_epi32(s, s), _mm256_set1_epi32(1));
+        __m256 v = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(s));
+        v = _mm256_mul_ps(v, _mm256_set1_ps(0.125f));
+        _mm256_storeu_ps(d + 8 * h, v);
+        _mm256_storeu_ps(m + 8 * h, _mm256_mul_ps(_mm256_set1_ps(9), v));
+    }
 }
 
 void gs_unpack_iq1_m_avx2(const void *src, size_t n, uint8_t *u, float *d, float *m)
 {
     const struct gs_block_iq1_m *b = src;
 
-    for (; n > 0; n -= 256, b++) {
-        uint16_t word[4];
-        memcpy(word, b->scales, 8);
-        unsigned d16 = word[0] >> 12 | (word[1] >> 12) << 4 | (word[2] >> 12) << 8 |
-                       (word[3] >> 12) << 12;
-        float scale = _cvtsh_ss((uint16_t)d16);
-        for (int g = 0; g < 16; g++, u += 16) {
-            float s = scale * (float)(2 * (word[g / 4] >> 3 * (g % 4) & 7) + 1) / 8;
-            uint64_t first = iq1_m_codes(b->qs[2 * g], b->qh[g]);
-            uint64_t second = iq1_m_codes(b->qs[2 * g + 1], b->qh[g] >> 4);
-            memcpy(u, &first, 8);
-            memcpy(u + 8, &second, 8);
-            *d++ = s;
-            *m++ = 9 * s;
-        }
+    for (; n > 0; n -= 256, b++, d += 16, m += 16) {
+        put_iq1_m(b->scales, d, m);
+        for (int g = 0; g < 16; g += 2, u += 32)
+            store32(u, four_words(iq1_m_codes(b->qs[2 * g], b->qh[g]),
+                                  iq1_m_codes(b->qs[2 * g + 1], b->qh[g] >> 4),
+                                  iq1_m_codes(b->qs[2 * g + 2], b->qh[g + 1]),
+                                  iq1_m_codes(b->qs[2 * g + 3], b->qh[g + 1] >> 4)));
     }
 }
 
@@ -308,14 +371,15 @@ void gs_unpack_q1_0_avx2(const void *src, size_t n, uint8_t *u, float *d, float 
 void gs_unpack_q2_0_avx2(const void *src, size_t n, uint8_t *u, float *d, float *m)
 {
     const struct gs_block_q2_0 *b = src;
+    const uint64_t threes = 0x0303030303030303u;
 
     for (; n > 0; n -= 64, b++) {
         put_groups(4, half_at(b->d), half_at(b->d), &d, &m);
         for (int run = 0; run < 2; run++, u += 32) {
             uint64_t q;
             memcpy(&q, b->qs + 8 * run, 8);
-            store32(u, four_words(spread2(q & 0xffff), spread2(q >> 16 & 0xffff),
-                                  spread2(q >> 32 & 0xffff), spread2((unsigned)(q >> 48))));
+            store32(u, four_words(_pdep_u64(q, threes), _pdep_u64(q >> 16, threes),
+                                  _pdep_u64(q >> 32, threes), _pdep_u64(q >> 48, threes)));
         }
     }
 }
