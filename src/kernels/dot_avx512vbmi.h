@@ -20,7 +20,9 @@
 
 struct piece {
     __m512i u[4];
-    __m512 d, m; /* of group g in lane g */
+    __m512 d, m;   /* of group g in lane g */
+    bool in_place; /* u is still `shift` bits too high, as it was packed, and so are the sums: */
+    __m512i shift; /* one shift mends them where the codes would take four */
 };
 
 /* A constant for each lane g, given as eight for pairs of groups or for even and odd ones. */
@@ -74,6 +76,15 @@ static GS_ALWAYS_INLINE __m512i quarters(const uint8_t *p, size_t step)
     return _mm512_inserti32x4(v, _mm_loadu_si128((const void *)(p + 3 * step)), 3);
 }
 
+/* The codes are fields of `mask` that begin `shift` bits up, lane by lane: returns what is to be
+ * kept of the words that hold them. */
+static GS_ALWAYS_INLINE __m512i leave_in_place(struct piece *p, __m512i shift, int mask)
+{
+    p->in_place = true;
+    p->shift = shift;
+    return _mm512_sllv_epi32(bytes64(mask), shift);
+}
+
 /* The sums of the groups of a piece, for lanes of activations. */
 static GS_ALWAYS_INLINE __m512i piece_sums(const struct piece *p, const int8_t *lanes)
 {
@@ -83,7 +94,8 @@ static GS_ALWAYS_INLINE __m512i piece_sums(const struct piece *p, const int8_t *
         high = _mm512_dpbusd_epi32(high, p->u[s], _mm512_loadu_si512(lanes + 64 * s));
         low = _mm512_dpbusd_epi32(low, p->u[s], _mm512_loadu_si512(lanes + 256 + 64 * s));
     }
-    return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
+    low = _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
+    return p->in_place ? _mm512_srav_epi32(low, p->shift) : low;
 }
 
 /* A piece and its sums into the chains of `groups`; the others stay as they are. */
@@ -131,7 +143,7 @@ static GS_ALWAYS_INLINE void prefetch_piece(const uint8_t *p, size_t bytes)
                 (const void *)((const uint8_t *)w + r * row_bytes);                            \
             __m512 chain = _mm512_setzero_ps();                                                \
             for (size_t i = 0; i < n / PIECE; i++, b++) {                                      \
-                struct piece p;                                                                \
+                struct piece p = {.in_place = false};                                          \
                 prefetch_piece((const uint8_t *)b, sizeof *b);                                 \
                 load(b, &p);                                                                   \
                 chain = add_sums(&p, piece_sums(&p, x->lanes + 512 * i), x, i, 0xffff, chain); \
@@ -150,7 +162,7 @@ static GS_ALWAYS_INLINE void prefetch_piece(const uint8_t *p, size_t bytes)
                 (const void *)((const uint8_t *)w + r * row_bytes);                            \
             struct gs_block_##name rest[PIECE / width];                                        \
             __m512 chain = _mm512_setzero_ps();                                                \
-            struct piece p;                                                                    \
+            struct piece p = {.in_place = false};                                              \
             size_t i = 0;                                                                      \
             for (; i < n / PIECE; i++, b += PIECE / width) {                                   \
                 prefetch_piece((const uint8_t *)b, sizeof rest);                               \

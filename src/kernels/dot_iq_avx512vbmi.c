@@ -324,7 +324,7 @@ static GS_ALWAYS_INLINE void load_iq1_m(const struct gs_block_iq1_m *b,
                 (const void *)((const uint8_t *)w + r * row_bytes);                            \
             __m512 chain = _mm512_setzero_ps();                                                \
             for (size_t i = 0; i < n / PIECE; i++, b++) {                                      \
-                struct piece p;                                                                \
+                struct piece p = {.in_place = false};                                          \
                 prefetch_piece((const uint8_t *)b, sizeof *b);                                 \
                 load_##name(b, &t, &p);                                                        \
                 chain = add_sums(&p, piece_sums(&p, x->lanes + 512 * i), x, i, 0xffff, chain); \

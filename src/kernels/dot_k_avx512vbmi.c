@@ -36,14 +36,13 @@ static GS_ALWAYS_INLINE void k4_scales(const uint8_t *halves, const uint8_t scal
 
 static GS_ALWAYS_INLINE void load_q4_k(const struct gs_block_q4_k *b, struct piece *p)
 {
-    const __m512i shift = PAIRS(0, 4, 0, 4, 0, 4, 0, 4);
+    const __m512i field = leave_in_place(p, PAIRS(0, 4, 0, 4, 0, 4, 0, 4), 15);
     __m512i low = _mm512_loadu_si512(b->qs), high = _mm512_loadu_si512(b->qs + 64);
 
     k4_scales(b->d, b->scales, p);
     GS_UNROLL for (int s = 0; s < 4; s++) {
         __m512i order = _mm512_add_epi32(k4_order(), _mm512_set1_epi32(s));
-        __m512i q = _mm512_permutex2var_epi32(low, order, high);
-        p->u[s] = _mm512_and_si512(_mm512_srlv_epi32(q, shift), bytes64(15));
+        p->u[s] = _mm512_and_si512(_mm512_permutex2var_epi32(low, order, high), field);
     }
 }
 DOT_PIECES(q4_k, load_q4_k)
@@ -73,11 +72,15 @@ static GS_ALWAYS_INLINE void load_q6_k(const struct gs_block_q6_k *b, struct pie
 {
     const __m512i order =
         LANES(0, 4, 8, 12, 0, 4, 8, 12, 16, 20, 24, 28, 16, 20, 24, 28);
-    const __m512i high = LANES(0, 4, 0, 4, 0, 4, 0, 4, 8, 12, 8, 12, 8, 12, 8, 12);
+    /* Upper bits: every other field of their bytes, from 16 on the others. What stands beside a
+     * field that is turned to bits 4 and 5 then comes to bits 0 and 1, where nibbles are taken. */
+    const __m512i high = LANES(0, 4, 16, 20, 0, 4, 16, 20, 8, 12, 24, 28, 8, 12, 24, 28);
     const __m512i shift = PAIRS(0, 0, 4, 4, 0, 0, 4, 4);
     const __m512i turn = PAIRS(4, 2, 0, -2, 4, 2, 0, -2); /* bits 2k to bits 4 and 5 */
     __m512i low0 = _mm512_loadu_si512(b->ql), low1 = _mm512_loadu_si512(b->ql + 64);
     __m512i top2 = _mm512_loadu_si512(b->qh);
+    __m512i even = _mm512_and_si512(top2, bytes64(0x33));
+    __m512i odd = _mm512_and_si512(top2, bytes64(0xcc));
 
     p->d = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)b->scales)));
     p->d = _mm512_mul_ps(half16(b->d), p->d);
@@ -85,28 +88,33 @@ static GS_ALWAYS_INLINE void load_q6_k(const struct gs_block_q6_k *b, struct pie
     GS_UNROLL for (int s = 0; s < 4; s++) {
         __m512i step = _mm512_set1_epi32(s);
         __m512i q = _mm512_permutex2var_epi32(low0, _mm512_add_epi32(order, step), low1);
-        __m512i top = _mm512_permutexvar_epi32(_mm512_add_epi32(high, step), top2);
-        q = select_bits(bytes64(15), _mm512_srlv_epi32(q, shift), _mm512_rolv_epi32(top, turn));
-        p->u[s] = _mm512_and_si512(q, bytes64(63));
+        __m512i top = _mm512_permutex2var_epi32(even, _mm512_add_epi32(high, step), odd);
+        p->u[s] = select_bits(bytes64(15), _mm512_srlv_epi32(q, shift),
+                              _mm512_rolv_epi32(top, turn));
     }
 }
 DOT_PIECES(q6_k, load_q6_k)
 
 /* ---- two bits: Q2_K, Q3_K, TQ2_0 ---------------------------------------------------------- */
 
-/* Step s of fields of 2 bits in 64 bytes; the bits above are those of other fields. */
+/* Where fields of 2 bits begin in what two_bits returns. */
+static GS_ALWAYS_INLINE __m512i two_bits_shift(void)
+{
+    return PAIRS(0, 2, 4, 6, 0, 2, 4, 6);
+}
+
+/* Step s of fields of 2 bits in 64 bytes, with the others of their bytes. */
 static GS_ALWAYS_INLINE __m512i two_bits(__m512i qs, int s)
 {
     const __m512i order = LANES(0, 4, 0, 4, 0, 4, 0, 4, 8, 12, 8, 12, 8, 12, 8, 12);
-    const __m512i shift = PAIRS(0, 2, 4, 6, 0, 2, 4, 6);
 
-    qs = _mm512_permutexvar_epi32(_mm512_add_epi32(order, _mm512_set1_epi32(s)), qs);
-    return _mm512_srlv_epi32(qs, shift);
+    return _mm512_permutexvar_epi32(_mm512_add_epi32(order, _mm512_set1_epi32(s)), qs);
 }
 
 static GS_ALWAYS_INLINE void load_q2_k(const struct gs_block_q2_k *b, struct piece *p)
 {
     __m512i scales = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)b->scales));
+    const __m512i field = leave_in_place(p, two_bits_shift(), 3);
     __m512i qs = _mm512_loadu_si512(b->qs), low = _mm512_set1_epi32(15);
 
     p->d = _mm512_cvtepi32_ps(_mm512_and_si512(scales, low));
@@ -114,7 +122,7 @@ static GS_ALWAYS_INLINE void load_q2_k(const struct gs_block_q2_k *b, struct pie
     p->m = _mm512_cvtepi32_ps(_mm512_srli_epi32(scales, 4));
     p->m = _mm512_mul_ps(half16(b->dmin), p->m);
     GS_UNROLL for (int s = 0; s < 4; s++)
-        p->u[s] = _mm512_and_si512(two_bits(qs, s), bytes64(3));
+        p->u[s] = _mm512_and_si512(two_bits(qs, s), field);
 }
 DOT_PIECES(q2_k, load_q2_k)
 
@@ -142,7 +150,8 @@ static GS_ALWAYS_INLINE void load_q3_k(const struct gs_block_q3_k *b, struct pie
     GS_UNROLL for (int s = 0; s < 4; s++) {
         __m512i top = LANES(0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4);
         top = _mm512_permutexvar_epi32(_mm512_add_epi32(top, _mm512_set1_epi32(s)), third);
-        __m512i q = select_bits(bytes64(3), two_bits(qs, s), _mm512_rolv_epi32(top, turn));
+        __m512i q = _mm512_srlv_epi32(two_bits(qs, s), two_bits_shift());
+        q = select_bits(bytes64(3), q, _mm512_rolv_epi32(top, turn));
         p->u[s] = _mm512_and_si512(q, bytes64(7));
     }
 }
@@ -150,11 +159,12 @@ DOT_PIECES(q3_k, load_q3_k)
 
 static GS_ALWAYS_INLINE void load_tq2_0(const struct gs_block_tq2_0 *b, struct piece *p)
 {
+    const __m512i field = leave_in_place(p, two_bits_shift(), 3);
     __m512i qs = _mm512_loadu_si512(b->qs);
 
     p->d = p->m = half16(b->d);
     GS_UNROLL for (int s = 0; s < 4; s++)
-        p->u[s] = _mm512_and_si512(two_bits(qs, s), bytes64(3));
+        p->u[s] = _mm512_and_si512(two_bits(qs, s), field);
 }
 DOT_PIECES(tq2_0, load_tq2_0)
 

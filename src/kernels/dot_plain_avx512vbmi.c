@@ -3,15 +3,25 @@
  * (dot_avx512vbmi.h): several blocks are a piece. */
 #include "kernels/dot_avx512vbmi.h"
 
-/* Halves of 16 bytes: step s of all groups. Nibbles are the low bits; the bits above them
- * are others'. */
-static GS_ALWAYS_INLINE __m512i half_bytes(__m512i first, __m512i second, int s)
+/* Halves of 16 bytes: step s of all groups, both nibbles of every byte. */
+static GS_ALWAYS_INLINE __m512i whole_bytes(__m512i first, __m512i second, int s)
 {
     const __m512i order = PAIRS(0, 4, 8, 12, 16, 20, 24, 28);
-    const __m512i shift = LANES(0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4);
-    __m512i at = _mm512_add_epi32(order, _mm512_set1_epi32(s));
 
-    return _mm512_srlv_epi32(_mm512_permutex2var_epi32(first, at, second), shift);
+    return _mm512_permutex2var_epi32(first, _mm512_add_epi32(order, _mm512_set1_epi32(s)),
+                                     second);
+}
+
+/* By how many bits a group's nibbles are too high in these. */
+static GS_ALWAYS_INLINE __m512i nibble_shift(void)
+{
+    return LANES(0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4);
+}
+
+/* The same with each group's nibbles in the low bits; the bits above them are others'. */
+static GS_ALWAYS_INLINE __m512i half_bytes(__m512i first, __m512i second, int s)
+{
+    return _mm512_srlv_epi32(whole_bytes(first, second, s), nibble_shift());
 }
 
 /* A table of 16 bytes for VPERMB with nibbles that have other bits above them. */
@@ -40,12 +50,13 @@ static GS_ALWAYS_INLINE __m512 half_words(const void *blocks, __m512i order)
 
 static GS_ALWAYS_INLINE void load_q4_0(const struct gs_block_q4_0 *b, struct piece *p)
 {
+    const __m512i field = leave_in_place(p, nibble_shift(), 15);
     __m512i first = quarters(b[0].qs, sizeof *b), second = quarters(b[4].qs, sizeof *b);
 
     p->d = half_words(b, BLOCK_WORDS(9));
     p->m = _mm512_mul_ps(p->d, _mm512_set1_ps(8));
     GS_UNROLL for (int s = 0; s < 4; s++)
-        p->u[s] = _mm512_and_si512(half_bytes(first, second, s), bytes64(15));
+        p->u[s] = _mm512_and_si512(whole_bytes(first, second, s), field);
 }
 DOT_BLOCKS(q4_0, 32, load_q4_0)
 
@@ -95,12 +106,13 @@ static GS_ALWAYS_INLINE void put_pairs(__m512i dwords, struct piece *p)
 static GS_ALWAYS_INLINE void load_q4_1(const struct gs_block_q4_1 *b, struct piece *p)
 {
     const __m512i order = LANES(0, 5, 10, 15, 16, 21, 26, 31, 0, 0, 0, 0, 0, 0, 0, 0);
+    const __m512i field = leave_in_place(p, nibble_shift(), 15);
     __m512i first = quarters(b[0].qs, sizeof *b), second = quarters(b[4].qs, sizeof *b);
 
     put_pairs(_mm512_permutex2var_epi32(_mm512_loadu_si512(b), order, _mm512_loadu_si512(b + 4)),
               p);
     GS_UNROLL for (int s = 0; s < 4; s++)
-        p->u[s] = _mm512_and_si512(half_bytes(first, second, s), bytes64(15));
+        p->u[s] = _mm512_and_si512(whole_bytes(first, second, s), field);
 }
 DOT_BLOCKS(q4_1, 32, load_q4_1)
 
@@ -146,9 +158,11 @@ DOT_BLOCKS(q5_1, 32, load_q5_1)
 
 /* ---- Q8_0 --------------------------------------------------------------------------------- */
 
-/* Register i has groups i, 4 + i, 8 + i and 12 + i: their dwords are turned within quarters. */
+/* Two blocks, four groups: their dwords are turned, first those of pairs of registers. */
 static GS_ALWAYS_INLINE void load_q8_0(const struct gs_block_q8_0 *b, struct piece *p)
 {
+    const __m512i even = LANES(0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(2));
     __m512i v[4], a[4];
     const __m512i four = LANES(0, TWICE(17), TWICE(34), TWICE(51), 0, TWICE(17), TWICE(34),
                                TWICE(51), 0, 0, 0, 0, 0, 0, 0, 0);
@@ -156,17 +170,18 @@ static GS_ALWAYS_INLINE void load_q8_0(const struct gs_block_q8_0 *b, struct pie
     p->d = _mm512_mask_blend_ps(0xff00, half_words(b, four), half_words(b + 4, four));
     p->m = _mm512_mul_ps(p->d, _mm512_set1_ps(128));
     GS_UNROLL for (int i = 0; i < 4; i++) {
-        v[i] = quarters((const uint8_t *)b[i / 2].qs + 16 * (i % 2), 2 * sizeof *b);
+        v[i] = _mm512_castsi256_si512(_mm256_loadu_si256((const void *)b[2 * i].qs));
+        v[i] = _mm512_inserti64x4(v[i], _mm256_loadu_si256((const void *)b[2 * i + 1].qs), 1);
         v[i] = _mm512_xor_si512(v[i], bytes64(128));
     }
-    a[0] = _mm512_unpacklo_epi32(v[0], v[1]);
-    a[1] = _mm512_unpackhi_epi32(v[0], v[1]);
-    a[2] = _mm512_unpacklo_epi32(v[2], v[3]);
-    a[3] = _mm512_unpackhi_epi32(v[2], v[3]);
-    p->u[0] = _mm512_unpacklo_epi64(a[0], a[2]);
-    p->u[1] = _mm512_unpackhi_epi64(a[0], a[2]);
-    p->u[2] = _mm512_unpacklo_epi64(a[1], a[3]);
-    p->u[3] = _mm512_unpackhi_epi64(a[1], a[3]);
+    GS_UNROLL for (int i = 0; i < 2; i++) {
+        a[i] = _mm512_permutex2var_epi32(v[2 * i], even, v[2 * i + 1]);
+        a[2 + i] = _mm512_permutex2var_epi32(v[2 * i], odd, v[2 * i + 1]);
+    }
+    GS_UNROLL for (int i = 0; i < 2; i++) {
+        p->u[2 * i] = _mm512_inserti64x4(a[2 * i], _mm512_castsi512_si256(a[2 * i + 1]), 1);
+        p->u[2 * i + 1] = _mm512_shuffle_i64x2(a[2 * i], a[2 * i + 1], 0xee);
+    }
 }
 DOT_BLOCKS(q8_0, 32, load_q8_0)
 
