@@ -184,7 +184,7 @@ static int classify(struct gs_plan *plan, const struct gs_lm *lm, struct gs_plan
     item->native = !part;
     item->part = part;
     /* An embedding that is only looked up has no Hessian to balance its weights with. */
-    item->rescaled = plan->recipe->rescale && item->input != GS_INPUT_EMBD;
+    item->rescaled = gs_recipe_fits_input(plan->recipe) && item->input != GS_INPUT_EMBD;
     item->mixes_rows = !is_head(item) && (part || !item->fused) &&
                        gs_transform_find(plan->recipe->transform_out)->apply_f32;
     return GS_OK;

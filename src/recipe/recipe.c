@@ -44,7 +44,7 @@ static const char *rule_name(const void *ctx GS_UNUSED, size_t i)
     return gs_diagonal_rule_at(i) ? gs_diagonal_rule_at(i)->name : NULL;
 }
 
-/* Inputs have: `diagonal`, fitted by rescale_by. */
+/* Inputs have: `diagonal`, fitted by rescale_by, and `act-order`. */
 static const char *input_transform_name(const void *ctx GS_UNUSED, size_t i)
 {
     return gs_transform_at(i) ? gs_transform_at(i)->name : NULL;
@@ -383,11 +383,18 @@ struct gs_part_spec gs_recipe_part(const struct gs_recipe *recipe)
     return spec;
 }
 
+bool gs_recipe_fits_input(const struct gs_recipe *recipe)
+{
+    return recipe->rescale || gs_transform_find(recipe->transform_in)->needs_fit;
+}
+
 bool gs_recipe_needs_h(const struct gs_recipe *recipe)
 {
     const struct gs_rounder *rounder = gs_rounder_find(recipe->rounder);
     const struct gs_part_spec spec = gs_recipe_part(recipe);
 
+    if (gs_transform_find(recipe->transform_in)->arrange)
+        return true;
     if (recipe->rescale && !gs_diagonal_rule_find(recipe->rescale_by)->needs_source)
         return true;
     return gs_recipe_has_codebook(recipe) ? gs_part_needs_h(&spec) : rounder->uses_h;
@@ -405,10 +412,10 @@ int gs_recipe_check(const struct gs_recipe *r, struct gs_err *err)
     if (r->rescale && !gs_transform_find(r->transform_in)->apply_f32)
         return gs_fail(err, GS_E_ARG, "recipe: rescale = yes is folded into transform_in, "
                        "which is %s", r->transform_in);
-    if (gs_transform_find(r->transform_in)->needs_fit &&
-        (!r->rescale || !gs_recipe_has_codebook(r)))
+    const struct gs_transform_kind *in = gs_transform_find(r->transform_in);
+    if (in->needs_fit && (!in->arrange != r->rescale || !gs_recipe_has_codebook(r)))
         return gs_fail(err, GS_E_ARG, "recipe: transform_in = %s goes with a codebook and rescale "
-                       "= yes", r->transform_in);
+                       "= %s", r->transform_in, in->arrange ? "no" : "yes");
     if (!r->rescale && strcmp(r->rescale_by, "quip"))
         return gs_fail(err, GS_E_ARG, "recipe: rescale_by = %s goes with rescale = yes",
                        r->rescale_by);

@@ -65,6 +65,9 @@ static inline bool gs_recipe_has_codebook(const struct gs_recipe *recipe)
     return recipe->part.codebook[0] != 0;
 }
 
+/* Does T_in have factors that do not follow from the seed? */
+bool gs_recipe_fits_input(const struct gs_recipe *recipe);
+
 /* What gs_part_round takes, for matrices of blocks. */
 struct gs_part_spec gs_recipe_part(const struct gs_recipe *recipe);
 

@@ -84,8 +84,8 @@ static double spec_bits(const struct gs_recipe *r, const struct gs_part_spec *sp
 {
     uint64_t bytes, header;
 
-    if (gs_part_bytes(spec, ORDER, ORDER, r->transform_in, r->transform_out, r->rescale, &bytes,
-                      &header, NULL))
+    if (gs_part_bytes(spec, ORDER, ORDER, r->transform_in, r->transform_out,
+                      gs_recipe_fits_input(r), &bytes, &header, NULL))
         return 0;
     return 8 * (double)(bytes - header) / ORDER / ORDER;
 }

@@ -123,6 +123,11 @@ int gs_work_transform(const struct gs_work *work, size_t first, size_t end,
     struct gs_transform *diagonal = NULL;
     int rc;
 
+    if (kind->arrange) {
+        const struct gs_transform_fit by_size = {.h_diagonal = diagonal_h,
+                                                 .w_squares = diagonal_h};
+        return gs_transform_create(kind, item->cols, &by_size, out, err);
+    }
     if (kind->needs_fit)
         return make_diagonal(work, first, end, diagonal_h, most, out, err);
     rc = gs_transform_create(kind, item->cols, &fit, out, err);

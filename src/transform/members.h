@@ -12,6 +12,7 @@ struct gs_transform {
     float *factor; /* (n) exact in f16; NULL: T has no diagonal part */
     struct gs_hadamard hadamard;
     struct gs_kronecker *kronecker; /* kronecker.c */
+    uint32_t *order; /* (n) permutation.c: the channel at each position */
 };
 
 extern const struct gs_transform_kind gs_transform_none;
@@ -19,6 +20,7 @@ extern const struct gs_transform_kind gs_transform_diagonal;
 extern const struct gs_transform_kind gs_transform_hadamard;
 extern const struct gs_transform_kind gs_transform_hadamard128;
 extern const struct gs_transform_kind gs_transform_kronecker;
+extern const struct gs_transform_kind gs_transform_act_order;
 
 /* factor = random signs by seed and stream. */
 int gs_transform_fit_signs(struct gs_transform *t, const struct gs_transform_fit *fit,

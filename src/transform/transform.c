@@ -21,6 +21,7 @@ static const struct gs_transform_kind *const kinds[] = {
     &gs_transform_hadamard,
     &gs_transform_hadamard128,
     &gs_transform_kronecker,
+    &gs_transform_act_order,
 };
 
 const struct gs_transform_kind *gs_transform_at(size_t index)
@@ -99,7 +100,9 @@ int gs_transform_load(const struct gs_transform_kind *kind, size_t n, const floa
         }
         (*out)->factor[i] = factor[i];
     }
-    return GS_OK;
+    if (kind->arrange && (rc = kind->arrange(*out, err)))
+        gs_transform_destroy(out);
+    return rc;
 }
 
 void gs_transform_destroy(struct gs_transform **t)
@@ -130,7 +133,8 @@ const float *gs_transform_factor(const struct gs_transform *t)
 int gs_transform_fold(struct gs_transform *t, const struct gs_transform *inner,
                       struct gs_err *err)
 {
-    if (t->n != inner->n || inner->kind != &gs_transform_diagonal || !t->factor)
+    if (t->n != inner->n || inner->kind != &gs_transform_diagonal || !t->factor ||
+        t->kind->arrange)
         return gs_fail(err, GS_E_ARG, "cannot fold transform %s (%zu) into %s (%zu)",
                        inner->kind->name, inner->n, t->kind->name, t->n);
     for (size_t i = 0; i < t->n; i++)

@@ -71,6 +71,9 @@ struct gs_transform_kind {
     void (*clear)(struct gs_transform *t);
     size_t (*work_bytes)(const struct gs_transform *t);
     void (*hessian_diagonal)(const struct gs_transform *t, double *diagonal, double *work);
+    /* What a kind makes of factors that were read; fails for those that cannot be its own. A kind
+     * that has it gives them a meaning of its own: nothing can be folded into them. */
+    int (*arrange)(struct gs_transform *t, struct gs_err *err);
 };
 
 /* Kinds compiled in; NULL past the end. */

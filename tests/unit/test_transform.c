@@ -291,6 +291,38 @@ static void test_rules_of_diagonals(void **state)
     assert_null(gs_diagonal_rule_find("none of these"));
 }
 
+/* Inputs by size, smallest first; factors that are no positions are refused. */
+static void test_act_order(void **state)
+{
+    const struct gs_transform_kind *kind = gs_transform_find("act-order");
+    const double h[5] = {4, 1, 9, 1, 0};
+    const struct gs_transform_fit fit = {.h_diagonal = h, .w_squares = h};
+    const float sorted[5] = {0, 1, 1, 4, 9};
+    struct gs_transform *t, *loaded;
+    struct gs_err err = {0};
+    float x[5], factor[5];
+    (void)state;
+
+    assert_int_equal(gs_transform_create(kind, 5, &fit, &t, NULL), GS_OK);
+    assert_int_equal(gs_transform_load(kind, 5, gs_transform_factor(t), &loaded, NULL), GS_OK);
+    for (size_t i = 0; i < 5; i++)
+        x[i] = (float)h[i];
+    apply(t, GS_TRANSFORM_FORWARD, x);
+    assert_memory_equal(x, sorted, sizeof x);
+    apply(loaded, GS_TRANSFORM_INVERSE, x);
+    for (size_t i = 0; i < 5; i++)
+        assert_true(x[i] == (float)h[i]);
+    assert_int_equal(gs_transform_fold(t, t, NULL), GS_E_ARG);
+    for (size_t bad = 0; bad < 3; bad++) { /* twice the same, past the end, negative */
+        memcpy(factor, gs_transform_factor(t), sizeof factor);
+        factor[1] = bad == 0 ? factor[0] : bad == 1 ? 1.0f : -factor[1];
+        gs_transform_destroy(&loaded);
+        assert_int_equal(gs_transform_load(kind, 5, factor, &loaded, &err), GS_E_FORMAT);
+        assert_null(loaded);
+    }
+    gs_transform_destroy(&t);
+}
+
 /* A single channel ends up in all of them, each time in another way. */
 static void test_kronecker_spreads(void **state)
 {
@@ -359,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_fold),
         cmocka_unit_test(test_rescale_formula_and_dead_channels),
         cmocka_unit_test(test_rules_of_diagonals),
+        cmocka_unit_test(test_act_order),
         cmocka_unit_test(test_kronecker_spreads),
         cmocka_unit_test(test_bad_input),
     };
