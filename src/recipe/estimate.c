@@ -6,6 +6,7 @@
 #include "core/rng.h"
 #include "grid/format.h"
 #include "recipe/estimate.h"
+#include "recipe/tune.h"
 
 #define PROBE_ROWS 64u
 #define PROBE_COLS 64u
@@ -126,6 +127,25 @@ static uint64_t layer_bytes(const struct gs_plan *plan)
     return most;
 }
 
+/* Tuning: the source, the student and its gradients in f32, of native matrices what is around the
+ * codes too, and states of the whole text; multiplications of forwards, two for each backward, and
+ * of the teacher, whose blocks run once. */
+static void add_tuning(const struct gs_work *work, const struct products *p,
+                       struct gs_plan_info *out, double *products)
+{
+    double tokens = (double)(work->calib.sequences * work->calib.ctx);
+    uint64_t a_weight = work->options->type ? 13 : 17;
+    struct gs_tune t;
+
+    if (!work->options->tune || gs_tune_stages(work->options->tune, work->options->type, &t, NULL))
+        return;
+    *products += tokens * (3 * t.block_passes * p->blocks +
+                           t.whole_passes * (3 * p->blocks + 4 * p->head) + p->blocks);
+    out->memory_bytes = GS_MAX(out->memory_bytes,
+                               a_weight * work->plan.parameters +
+                               (uint64_t)tokens * work->lm->config.n_embd * sizeof(float));
+}
+
 int gs_estimate(struct gs_work *work, struct gs_plan_info *out, struct gs_err *err)
 {
     const struct gs_plan *plan = &work->plan;
@@ -156,12 +176,13 @@ int gs_estimate(struct gs_work *work, struct gs_plan_info *out, struct gs_err *e
         products += p.once;
     if (!work->options->no_eval) /* source and result */
         products += 2 * GS_CALIB_EVAL_TOKENS * (BESIDE_PRODUCTS * p.blocks + p.head);
-    out->seconds = (search + probe_product() * products) / workers;
     out->memory_bytes = layer_bytes(plan) + (work->decoder ? gs_decoder_bytes(work->decoder) : 0);
     out->scratch_bytes = out->file_bytes * (work->options->no_eval ? 1 : 2);
     if (states > GS_STATES_IN_MEMORY)
         out->scratch_bytes += states;
     else
         out->memory_bytes += states;
+    add_tuning(work, &p, out, &products);
+    out->seconds = (search + probe_product() * products) / workers;
     return GS_OK;
 }
