@@ -46,6 +46,7 @@ struct gs_feedback {
     const float *l;    /* L_ji at l[j · l_stride + i] */
     size_t l_stride;
     const float *d;    /* D: (columns, dim): row j holds D_ij for the columns i of its code */
+    double limit;      /* > 0: once the loss is above it, the rest may be left undone */
 };
 
 /* Several (a, b) for one run at a time: a number in each lane, so that the compiler's vectors hold

@@ -393,6 +393,8 @@ static GS_ALWAYS_INLINE double feedback(search_fn search, const struct gs_points
             x[c] = f->w[at + c] + f->c[at + c];
         loss += choose(search, points, run, x, f->d + at * DIM, value,
                        &codes[(at - first) / DIM]);
+        if (f->limit > 0 && loss > f->limit)
+            break;
         for (unsigned c = 0; c < DIM; c++) {
             const float *l = f->l + (at + c) * f->l_stride;
             float e = f->w[at + c] -= value[c];

@@ -124,7 +124,8 @@ static void try_scales(struct run_state *s, unsigned r, const struct gs_block_sc
 
     memcpy(w, s->w, run * sizeof *w);
     memcpy(c, s->z, run * sizeof *c);
-    const struct gs_feedback feedback = {.w = w, .c = c, .l = s->l, .l_stride = run, .d = s->d};
+    const struct gs_feedback feedback = {.w = w, .c = c, .l = s->l, .l_stride = run, .d = s->d,
+                                         .limit = s->best};
     double loss = s->f->points->feedback(s->f->points, gs_format_run(s->f, scales, r), 0, run,
                                          &feedback, y, codes);
     if (loss < s->best) {
@@ -193,7 +194,8 @@ static void try_neighbours(struct run_state *s, unsigned r, const struct gs_bloc
     }
     for (unsigned variant = 0; variant < f->points->variants; variant++) {
         c.n = 0;
-        for (int ds = -reach_s; ds <= reach_s; ds++)
+        for (int i = 0; i <= 2 * reach_s; i++) { /* 0, −1, 1, …: a good one first sets a limit */
+            int ds = i % 2 ? -(i + 1) / 2 : i / 2;
             for (int dm = -reach_m; dm <= reach_m; dm++) {
                 int number = start->s[r] + ds, min = start->m[r] + dm;
                 if (number < 0 || number >= (int)f->scales || min < 0 ||
@@ -205,6 +207,7 @@ static void try_neighbours(struct run_state *s, unsigned r, const struct gs_bloc
                 trial->m[r] = (uint8_t)min;
                 trial->variant[r] = (uint8_t)variant;
             }
+        }
         try_candidates(s, r, &c);
     }
 }
