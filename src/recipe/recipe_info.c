@@ -87,6 +87,8 @@ static double spec_bits(const struct gs_recipe *r, const struct gs_part_spec *sp
     if (gs_part_bytes(spec, ORDER, ORDER, r->transform_in, r->transform_out,
                       gs_recipe_fits_input(r), &bytes, &header, NULL))
         return 0;
+    if (gs_part_corrects(spec)) /* a bias in f32 */
+        bytes += ORDER * sizeof(float);
     return 8 * (double)(bytes - header) / ORDER / ORDER;
 }
 
