@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Folding as a step of quantizing: between the calibration set and the plan, the source is
  * replaced by the folded model, so that everything after it, calibration included, sees that. */
+#include <inttypes.h>
 #include <math.h>
+#include <string.h>
 #include <strings.h>
+#include <sys/statvfs.h>
 
 #include "core/alloc.h"
 #include "grid/format.h"
@@ -55,6 +58,30 @@ static int *find_types(const struct gs_work *work)
     return types;
 }
 
+/* Room beside dst for the folded model, about: its blocks in f32. Said before it is fitted. */
+static int check_room(const struct gs_work *work, const char *dst, struct gs_err *err)
+{
+    const char *slash = strrchr(dst, '/');
+    char *folder = slash ? gs_strndup(dst, (size_t)(slash - dst) + 1) : gs_strndup(".", 1);
+    uint64_t bytes = 0;
+    struct statvfs fs;
+
+    if (!folder)
+        return gs_fail_nomem(err, dst);
+    int rc = statvfs(folder, &fs);
+    gs_free(&folder);
+    for (size_t i = 0; i < gs_store_count(work->store); i++) {
+        const struct gs_tensor *t = gs_store_tensor(work->store, i);
+        if (!strncmp(t->name, "blk.", 4))
+            bytes += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3] * sizeof(float);
+    }
+    uint64_t room = rc ? UINT64_MAX : (uint64_t)fs.f_bavail * fs.f_frsize;
+    return room >= bytes ? GS_OK
+                         : gs_fail(err, GS_E_IO, "%s: the folded model needs %" PRIu64 " bytes "
+                                   "beside it, the disk has room for %" PRIu64 " (--fold none "
+                                   "needs none)", dst, bytes, room);
+}
+
 /* The folded model in place of the source. */
 static int replace(struct gs_work *work, const char *dst, struct gs_err *err)
 {
@@ -85,6 +112,8 @@ int gs_work_fold(struct gs_work *work, const char *list, const char *dst, bool n
                                       .progress = o->progress, .progress_ctx = o->progress_ctx};
     int *types = find_types(work), rc = types ? GS_OK : gs_fail_nomem(err, "folding");
 
+    if (!rc && need_model)
+        rc = check_room(work, dst, err);
     if (work->uses_h) {
         options.calib = &work->calib;
         options.decoder = work->decoder;
