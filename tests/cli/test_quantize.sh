@@ -76,6 +76,16 @@ done
 expect 0 quantize model.gguf -o r.gguf --bpw 4.5 --calib text --tokens 256 --no-eval --overwrite --recipe "$HERE/../../recipes/gptq.recipe"
 refused 1 "nearest name is 'gptq'" quantize model.gguf -o x.gguf --calib text -q --recipe gptqq
 refused 1 "the least" quantize model.gguf -o x.gguf --bpw 1 --calib text -q --recipe gptq-group
+# A bias that corrects outputs is added to the source's own and read back by whoever opens the file.
+tiny gpt2 biased.gguf
+for recipe in rtn bias-correction; do
+    expect 0 quantize biased.gguf -o $recipe.gguf --calib text --tokens 256 --no-eval --recipe $recipe
+    expect 0 "$GOSSET" eval $recipe.gguf --ref biased.gguf --text text --ctx 64 --chunks 2 --exact --json
+    json kld_mean
+done >divergences
+sort -g divergences >sorted
+is "$(sed -n 1p sorted)" "$(sed -n 2p divergences)" "the bias helps"
+refused 1 'means of inputs' quantize biased.gguf -o x.gguf --recipe bias-correction --imatrix none -q
 # The plan of a codebook is exact; its file is no source.
 expect 0 quantize model.gguf -o p.gguf --calib text --tokens 256 --no-eval --recipe gptq-group --json
 planned=$(json bytes)

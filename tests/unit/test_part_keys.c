@@ -246,6 +246,37 @@ static void test_rate(void **state)
                  entropy(coarse.y), coarse.result.loss);
 }
 
+/* Memory that is lost anywhere is an error, and nothing leaks. */
+static void test_lost_memory(void **state)
+{
+    struct gs_part_spec spec = make_spec("uniform:bits=3,fit=0", "group", 64, "nearest");
+    static float w[ROWS * COLS], bias[ROWS];
+    struct gs_part_input input;
+    uint64_t at = 1;
+
+    (void)state;
+    strcpy(spec.search, "evolution");
+    strcpy(spec.correct, "affine");
+    assert_int_equal(gs_part_input_create(&spec, NULL, COLS, covariance, NULL, &input, NULL),
+                     GS_OK);
+    input.mean = mean;
+    const struct gs_part_job job = {.spec = &spec, .input = &input, .rows = ROWS, .cols = COLS,
+                                    .w = w, .seed = 5, .bias = bias};
+    for (int rc = GS_E_NOMEM; rc; at++) {
+        struct gs_part_result result;
+        uint8_t *blob = NULL;
+        memcpy(w, weights, sizeof w);
+        gs_alloc_fail_at(at);
+        rc = gs_part_round(&job, &blob, &result, NULL);
+        gs_alloc_fail_at(0);
+        if (rc)
+            assert_int_equal(rc, GS_E_NOMEM);
+        gs_free(&blob);
+    }
+    assert_in_range(at, 10, 500);
+    gs_part_input_clear(&input);
+}
+
 static void test_combinations(void **state)
 {
     struct gs_part_spec spec = make_spec("uniform:bits=3", "group", 32, "gptq");
@@ -276,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_bias),
         cmocka_unit_test(test_affine),
         cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_lost_memory),
         cmocka_unit_test(test_combinations),
     };
 
