@@ -50,6 +50,17 @@ static const uint32_t iq3_s_points[512] = {
 #include "kernels/grids.def"
 };
 
+/* 1 or −1 for each of eight weights by seven bits, an even number of minuses. */
+#define SIGN(b, i) ((uint64_t)((b) >> (i)&1 ? 255 : 1) << 8 * (i))
+#define HALF_ODD(b) ((b) ^ (b) >> 1 ^ (b) >> 2 ^ (b) >> 3)
+#define SIGNS(b) FOUR(SIGN, b) | SIGN(b, 4) | SIGN(b, 5) | SIGN(b, 6) | \
+    SIGN(((HALF_ODD(b) ^ HALF_ODD((b) >> 4)) & 1) << 7, 7)
+#define SIGNS4(b) SIGNS(b), SIGNS((b) + 1), SIGNS((b) + 2), SIGNS((b) + 3)
+#define SIGNS16(b) SIGNS4(b), SIGNS4((b) + 4), SIGNS4((b) + 8), SIGNS4((b) + 12)
+#define SIGNS64(b) SIGNS16(b), SIGNS16((b) + 16), SIGNS16((b) + 32), SIGNS16((b) + 48)
+
+static const uint64_t even_signs[128] = {SIGNS64(0), SIGNS64(64)};
+
 /* ---- steps -------------------------------------------------------------------------------- */
 
 static GS_ALWAYS_INLINE __m256i four_words(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
@@ -98,14 +109,17 @@ static GS_ALWAYS_INLINE void put_half_steps(const uint8_t *d16, __m256i s, float
     put_runs(_mm256_mul_ps(_mm256_set1_ps(top), v), m);
 }
 
-/* Four times seven bits of signs, each with the eighth that makes their number even. */
-static GS_ALWAYS_INLINE uint32_t four_signs(uint32_t bits28)
+/* top ± g for 32 levels, by signs of ±1. */
+static GS_ALWAYS_INLINE __m256i times_signs(__m256i g, int top, __m256i signs)
 {
-    uint32_t s = _pdep_u32(bits28, 0x7f7f7f7fu), parity = s ^ s >> 4;
+    return _mm256_add_epi8(_mm256_sign_epi8(g, signs), _mm256_set1_epi8((char)top));
+}
 
-    parity ^= parity >> 2;
-    parity ^= parity >> 1;
-    return s | (parity & 0x01010101u) << 7;
+/* Signs for four times eight weights by four times seven bits. */
+static GS_ALWAYS_INLINE __m256i four_signs(uint32_t bits)
+{
+    return four_words(even_signs[bits & 127], even_signs[bits >> 7 & 127],
+                      even_signs[bits >> 14 & 127], even_signs[bits >> 21 & 127]);
 }
 
 void gs_unpack_iq2_xxs_avx2(const void *src, size_t n, uint8_t *u, float *d, float *m)
@@ -124,7 +138,7 @@ void gs_unpack_iq2_xxs_avx2(const void *src, size_t n, uint8_t *u, float *d, flo
             memcpy(&rest, index + 4, 4);
             __m256i g = four_words(points[index[0]], points[index[1]], points[index[2]],
                                    points[index[3]]);
-            store32(u, signed_codes(g, 43, four_signs(rest & 0x0fffffffu)));
+            store32(u, times_signs(g, 43, four_signs(rest)));
         }
     }
 }
@@ -159,8 +173,9 @@ void gs_unpack_iq2_xs_avx2(const void *src, size_t n, uint8_t *u, float *d, floa
             memcpy(&q, b->qs + 8 * run, 8);
             __m256i g = four_words(points[q & 511], points[q >> 16 & 511], points[q >> 32 & 511],
                                    points[q >> 48 & 511]);
-            uint32_t signs = (uint32_t)_pext_u64(q, 0xfe00fe00fe00fe00u);
-            store32(u, signed_codes(g, 43, four_signs(signs)));
+            __m256i signs = four_words(even_signs[q >> 9 & 127], even_signs[q >> 25 & 127],
+                                       even_signs[q >> 41 & 127], even_signs[q >> 57]);
+            store32(u, times_signs(g, 43, signs));
         }
     }
 }
@@ -197,8 +212,7 @@ void gs_unpack_iq3_xxs_avx2(const void *src, size_t n, uint8_t *u, float *d, flo
             const unsigned at[8] = {qs[0], qs[1], qs[2], qs[3], qs[4], qs[5], qs[6], qs[7]};
             uint32_t rest;
             memcpy(&rest, b->signs + 4 * run, 4);
-            store32(u, signed_codes(eight_points(iq3_xxs_points, at), 62,
-                                    four_signs(rest & 0x0fffffffu)));
+            store32(u, times_signs(eight_points(iq3_xxs_points, at), 62, four_signs(rest)));
         }
     }
 }
