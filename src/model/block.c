@@ -22,9 +22,9 @@ static void attention_branch(const struct gs_run *run, const struct gs_config *c
                                      {&w->attn_k, w->attn_k_b, act->k},
                                      {&w->attn_v, w->attn_v_b, act->v}};
 
-    gs_norm_forward(run, norm, act->x, T, c->n_embd, w->attn_norm, w->attn_norm_b, c->norm_eps,
-                    act->norm);
-    gs_linears_forward(run, qkv, GS_COUNT(qkv), act->norm, T);
+    const struct gs_norm before = {norm, w->attn_norm, w->attn_norm_b, c->norm_eps, act->norm};
+
+    gs_normed_linears_forward(run, &before, qkv, GS_COUNT(qkv), act->x, T);
     if (w->attn_q_norm)
         gs_norm_forward(run, norm, act->q, T * c->n_head, c->head_k, w->attn_q_norm, NULL,
                         c->norm_eps, act->q);
@@ -44,12 +44,13 @@ static void attention_branch(const struct gs_run *run, const struct gs_config *c
                         c->norm_eps, act->branch);
 }
 
+/* Reads norm(act->x), or act->norm if norm is NULL. */
 static void ffn_branch(const struct gs_run *run, const struct gs_config *c,
-                       const struct gs_block_weights *w, size_t T,
+                       const struct gs_block_weights *w, const struct gs_norm *norm, size_t T,
                        const struct gs_activations *act)
 {
-    gs_ffn_forward(run, c->arch->act, w, act->norm, T, act->hidden, act->hidden_up,
-                   act->branch);
+    gs_ffn_forward(run, c->arch->act, w, norm, norm ? act->x : act->norm, T, act->hidden,
+                   act->hidden_up, act->branch);
     if (w->ffn_post_norm)
         gs_norm_forward(run, c->arch->norm, act->branch, T, c->n_embd, w->ffn_post_norm, NULL,
                         c->norm_eps, act->branch);
@@ -68,11 +69,14 @@ void gs_block_forward(const struct gs_run *run, const struct gs_config *c, uint3
             gs_add_forward(run, act->branch, act->x, n);
     }
     if (part & GS_BLOCK_FFN) {
-        gs_norm_forward(run, c->arch->norm, act->x, T, c->n_embd, w->ffn_norm, w->ffn_norm_b,
-                        c->norm_eps, act->norm);
-        if (c->parallel_residual)
+        const struct gs_norm norm = {c->arch->norm, w->ffn_norm, w->ffn_norm_b, c->norm_eps,
+                                     act->norm};
+        if (c->parallel_residual) { /* x changes before the norm is read */
+            gs_norm_forward(run, norm.kind, act->x, T, c->n_embd, norm.weight, norm.bias,
+                            norm.eps, act->norm);
             gs_add_forward(run, act->branch, act->x, n);
-        ffn_branch(run, c, w, T, act);
+        }
+        ffn_branch(run, c, w, c->parallel_residual ? NULL : &norm, T, act);
         gs_add_forward(run, act->branch, act->x, n);
     }
 }

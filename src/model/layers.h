@@ -60,6 +60,20 @@ struct gs_product {
 void gs_linears_forward(const struct gs_run *run, const struct gs_product *products,
                         size_t count, const float *x, size_t T);
 
+/* A norm before products (norm.c). */
+struct gs_norm {
+    enum gs_norm_kind kind;
+    const float *weight, *bias; /* (cols); bias may be NULL */
+    float eps;
+    float *room; /* (T, cols) for its result, where that is needed as a whole */
+};
+
+/* The same of norm(x), or of x if norm is NULL. In integers, a token is normed, transformed and
+ * rounded by one worker in its cache, once for each different transform. */
+void gs_normed_linears_forward(const struct gs_run *run, const struct gs_norm *norm,
+                               const struct gs_product *products, size_t count, const float *x,
+                               size_t T);
+
 /* Floats of scratch for matrices of at most `cols` columns, native ones with transforms of
  * at most that size included. */
 size_t gs_linear_scratch(size_t cols);
@@ -67,8 +81,9 @@ size_t gs_linear_scratch(size_t cols);
 /* The 8-bit path for stored types that have one (linear_int8.c). */
 size_t gs_stored_int8_scratch(size_t cols);
 bool gs_stored_has_int8(const struct gs_run *run, const struct gs_matrix *w);
-void gs_stored_int8_forward(const struct gs_run *run, const struct gs_product *products,
-                            size_t count, const float *x, size_t T);
+void gs_stored_int8_forward(const struct gs_run *run, const struct gs_norm *norm,
+                            const struct gs_product *products, size_t count, const float *x,
+                            size_t T);
 
 /* The native paths, called by the above: in f32 (native_linear.c), and in 8-bit integers, for
  * matrices with one transform of their input, if gs_native_has_int8 (native_int8.c). */
@@ -76,8 +91,9 @@ void gs_native_forward(const struct gs_run *run, const struct gs_matrix *w, cons
                        const float *x, size_t T, float *y);
 bool gs_native_has_int8(const struct gs_native *w);
 size_t gs_native_int8_scratch(void); /* floats */
-void gs_native_int8_forward(const struct gs_run *run, const struct gs_product *products,
-                            size_t count, const float *x, size_t T);
+void gs_native_int8_forward(const struct gs_run *run, const struct gs_norm *norm,
+                            const struct gs_product *products, size_t count, const float *x,
+                            size_t T);
 
 /* ---- norm.c ---- */
 
@@ -85,6 +101,10 @@ void gs_native_int8_forward(const struct gs_run *run, const struct gs_product *p
 void gs_norm_forward(const struct gs_run *run, enum gs_norm_kind kind, const float *x,
                      size_t rows, size_t n, const float *weight, const float *bias, float eps,
                      float *y);
+
+/* One row x (n), normed. */
+void gs_norm_row(const struct gs_kernels *k, const struct gs_norm *norm, const float *x,
+                 size_t n, float *y);
 
 /* ---- elementwise.c ---- */
 
@@ -173,11 +193,11 @@ size_t gs_attention_parts(const struct gs_kv *kv, size_t heads);
 
 /* ---- ffn.c ---- */
 
-/* y (T, C) = down(act(gate(x)) · up(x)), or down(act(up(x))) without gate. hidden and
- * hidden_up (T, F) are overwritten. */
+/* y (T, C) = down(act(gate(n)) · up(n)), or down(act(up(n))) without gate, for n = norm(x), or
+ * x if norm is NULL. hidden and hidden_up (T, F) are overwritten. */
 void gs_ffn_forward(const struct gs_run *run, enum gs_activation act,
-                    const struct gs_block_weights *w, const float *x, size_t T, float *hidden,
-                    float *hidden_up, float *y);
+                    const struct gs_block_weights *w, const struct gs_norm *norm, const float *x,
+                    size_t T, float *hidden, float *hidden_up, float *y);
 
 /* ---- block.c ---- */
 

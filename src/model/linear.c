@@ -116,16 +116,26 @@ static size_t count_int8(const struct gs_run *run, const struct gs_product *p, s
     return n;
 }
 
-void gs_linears_forward(const struct gs_run *run, const struct gs_product *products,
-                        size_t count, const float *x, size_t T)
+void gs_normed_linears_forward(const struct gs_run *run, const struct gs_norm *norm,
+                               const struct gs_product *products, size_t count, const float *x,
+                               size_t T)
 {
+    /* What others than the 8-bit paths read has to be there as a whole. */
+    for (size_t i = 0; norm && i < count; i++)
+        if (run->tap || !count_int8(run, products + i, 1)) {
+            gs_norm_forward(run, norm->kind, x, T, products->w->cols, norm->weight, norm->bias,
+                            norm->eps, norm->room);
+            x = norm->room;
+            norm = NULL;
+        }
     for (size_t i = 0; run->tap && i < count; i++)
         run->tap(run->tap_ctx, products[i].w, x, T);
     for (size_t i = 0, n; i < count; i += n) {
         const struct gs_product *p = &products[i];
         n = count_int8(run, p, count - i);
         if (n) {
-            (p->w->native ? gs_native_int8_forward : gs_stored_int8_forward)(run, p, n, x, T);
+            (p->w->native ? gs_native_int8_forward : gs_stored_int8_forward)(run, norm, p, n, x,
+                                                                             T);
             continue;
         }
         n = 1;
@@ -134,6 +144,12 @@ void gs_linears_forward(const struct gs_run *run, const struct gs_product *produ
         else
             multiply_stored(run, p, x, T);
     }
+}
+
+void gs_linears_forward(const struct gs_run *run, const struct gs_product *products,
+                        size_t count, const float *x, size_t T)
+{
+    gs_normed_linears_forward(run, NULL, products, count, x, T);
 }
 
 void gs_linear_forward(const struct gs_run *run, const struct gs_matrix *w, const float *bias,

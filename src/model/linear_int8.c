@@ -21,6 +21,7 @@
 
 struct codes_products {
     const struct gs_run *run;
+    const struct gs_norm *norm; /* of x; or NULL */
     const struct gs_product *products;
     size_t count;
     const float *x;
@@ -33,13 +34,17 @@ bool gs_stored_has_int8(const struct gs_run *run, const struct gs_matrix *w)
     return run->k->unpack[w->type] != NULL;
 }
 
-static void quantize_input(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
+static void quantize_input(void *ctx, size_t begin, size_t end, int worker)
 {
     const struct codes_products *p = ctx;
+    float *normed = gs_run_scratch(p->run, worker);
 
     for (size_t t = begin; t < end; t++) {
         struct gs_int8 q = gs_int8_at(&p->q, t, 0);
-        p->run->k->int8_quantize(p->x + t * p->cols, p->cols, &q);
+        const float *x = p->x + t * p->cols;
+        if (p->norm)
+            gs_norm_row(p->run->k, p->norm, x, p->cols, normed);
+        p->run->k->int8_quantize(p->norm ? normed : x, p->cols, &q);
     }
 }
 
@@ -135,10 +140,12 @@ size_t gs_stored_int8_scratch(size_t cols)
     return (sizeof(struct pieces) + panels) / sizeof(float);
 }
 
-void gs_stored_int8_forward(const struct gs_run *run, const struct gs_product *products,
-                            size_t count, const float *x, size_t T)
+void gs_stored_int8_forward(const struct gs_run *run, const struct gs_norm *norm,
+                            const struct gs_product *products, size_t count, const float *x,
+                            size_t T)
 {
     struct codes_products p = {.run = run, .products = products, .count = count, .x = x, .T = T,
+                              .norm = norm,
                                .cols = products[0].w->cols, .q = *run->int8};
     size_t workers = (size_t)gs_team_size(run->team), rows = 0, pieces = 0;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Products with native weights in 8-bit arithmetic: the fast path of native_linear.c.
  *
- *   x (T, cols) ─T_in─▶ ─ to int8 ─▶ q (T, cols)      once for all matrices of one input
+ *   x (T, cols) ─ (norm) ─T_in─▶ ─ to int8 ─▶ q (T, cols)   once for all matrices of one input
  *   each matrix, rows shared out over the threads:
  *     T = 1    16 rows at a time are read and multiplied as they are decoded
  *     T > 1    64 rows × 512 columns are decoded to a panel of bytes (32 KiB, in L1 or L2),
@@ -26,6 +26,7 @@
 
 struct int8_products {
     const struct gs_run *run;
+    const struct gs_norm *norm; /* of x; or NULL */
     const struct gs_product *products;
     size_t count;
     const float *x;
@@ -46,7 +47,10 @@ static void quantize_input(void *ctx, size_t begin, size_t end, int worker)
 
     for (size_t t = begin; t < end; t++) {
         struct gs_int8 q = gs_int8_at(&p->q, t, 0);
-        memcpy(mixed, p->x + t * p->cols, p->cols * sizeof *mixed);
+        if (p->norm)
+            gs_norm_row(p->run->k, p->norm, p->x + t * p->cols, p->cols, mixed);
+        else
+            memcpy(mixed, p->x + t * p->cols, p->cols * sizeof *mixed);
         gs_transform_apply(p->products[0].w->native->in, GS_TRANSFORM_FORWARD, mixed, 1,
                            p->cols, mixed + aligned(p->cols));
         p->run->k->int8_quantize(mixed, p->cols, &q);
@@ -177,10 +181,12 @@ bool gs_native_has_int8(const struct gs_native *w)
     return w->codec->trellis != NULL;
 }
 
-void gs_native_int8_forward(const struct gs_run *run, const struct gs_product *products,
-                            size_t count, const float *x, size_t T)
+void gs_native_int8_forward(const struct gs_run *run, const struct gs_norm *norm,
+                            const struct gs_product *products, size_t count, const float *x,
+                            size_t T)
 {
     struct int8_products p = {.run = run, .products = products, .count = count, .x = x, .T = T,
+                              .norm = norm,
                               .cols = products[0].w->cols, .q = *run->int8};
 
     p.q.low = NULL;

@@ -8,32 +8,35 @@
 
 struct norm {
     const struct gs_kernels *k;
-    enum gs_norm_kind kind;
-    const float *x, *weight, *bias;
-    float eps, *y;
+    struct gs_norm norm;
+    const float *x;
+    float *y;
     size_t n;
 };
+
+void gs_norm_row(const struct gs_kernels *k, const struct gs_norm *norm, const float *x,
+                 size_t n, float *y)
+{
+    if (norm->kind == GS_NORM_RMS)
+        k->rms_norm_f32(x, norm->weight, norm->eps, y, n);
+    else
+        k->layer_norm_f32(x, norm->weight, norm->bias, norm->eps, y, n);
+}
 
 static void norm_rows(void *ctx, size_t begin, size_t end, int worker GS_UNUSED)
 {
     const struct norm *c = ctx;
 
-    for (size_t r = begin; r < end; r++) {
-        const float *x = c->x + r * c->n;
-        float *y = c->y + r * c->n;
-        if (c->kind == GS_NORM_RMS)
-            c->k->rms_norm_f32(x, c->weight, c->eps, y, c->n);
-        else
-            c->k->layer_norm_f32(x, c->weight, c->bias, c->eps, y, c->n);
-    }
+    for (size_t r = begin; r < end; r++)
+        gs_norm_row(c->k, &c->norm, c->x + r * c->n, c->n, c->y + r * c->n);
 }
 
 void gs_norm_forward(const struct gs_run *run, enum gs_norm_kind kind, const float *x,
                      size_t rows, size_t n, const float *weight, const float *bias, float eps,
                      float *y)
 {
-    struct norm c = {.k = run->k, .kind = kind, .x = x, .weight = weight, .bias = bias,
-                     .eps = eps, .y = y, .n = n};
+    struct norm c = {.k = run->k, .norm = {kind, weight, bias, eps, NULL}, .x = x, .y = y,
+                     .n = n};
 
     gs_team_run(run->team, rows, GS_MAX(TASK_FLOATS / n, 1u), norm_rows, &c);
 }

@@ -10,6 +10,7 @@
 
 #include "core/alloc.h"
 #include "gosset.h"
+#include "model/layers.h"
 
 #define VOCAB 320
 #define TOKENS 700 /* three chunks of the cache */
@@ -74,6 +75,50 @@ static void a_token_allocates_nothing(void **state)
         generate(tiny_make(names[i / 2]), i % 2);
 }
 
+static void ignore(void *ctx, const struct gs_matrix *w, const float *x, size_t n)
+{
+    (void)w, (void)x, (void)n;
+    ++*(size_t *)ctx;
+}
+
+/* A norm on the way into integers gives the bits of a norm by itself, which a tap asks for. */
+static void compare_norms(const char *path)
+{
+    static float fused[2][VOCAB], apart[2][VOCAB];
+    const struct gs_decoder_options o = {.ctx = 64, .batch = 32};
+    struct gs_store *store = tiny_open_file(path);
+    struct gs_decoder *d;
+    struct gs_lm *lm;
+    size_t taps = 0;
+
+    if (gs_lm_open(store, &lm, &err) || gs_decoder_create(lm, &o, &d, &err))
+        fail_msg("%s", err.msg);
+    for (int tap = 0; tap < 2; tap++)
+        for (size_t i = 0; i < 2; i++) { /* a prompt, and a token behind it */
+            size_t from = 20 * i, n = i ? 1 : 20;
+            gs_decoder_tap(d, tap ? ignore : NULL, &taps);
+            gs_decoder_rewind(d, (uint32_t)from);
+            assert_int_equal(gs_decoder_forward(d, tokens + from, n, &err), 0);
+            gs_decoder_tap(d, NULL, NULL);
+            gs_decoder_logits(d, n - 1, 1, tap ? apart[i] : fused[i]);
+        }
+    assert_true(taps > 0);
+    assert_memory_equal(fused, apart, sizeof fused);
+    gs_decoder_destroy(&d);
+    gs_lm_close(&lm);
+    gs_store_close(&store);
+}
+
+static void norms_on_the_way(void **state)
+{
+    static const char *const names[] = {"llama:q8_0", "llama", "gemma3", "gptneox",
+                                        "gptneox:sequential"};
+
+    (void)state;
+    for (size_t i = 0; i < GS_COUNT(names); i++)
+        compare_norms(tiny_make(names[i]));
+}
+
 static void a_token_of_a_native_model_allocates_nothing(void **state)
 {
     char source[512], target[512], text[512];
@@ -89,12 +134,15 @@ static void a_token_of_a_native_model_allocates_nothing(void **state)
     for (int i = 0; i < 60; i++)
         fprintf(f, "%d: a lazy dog sees the fox jump over it, %d times.\n", i, i * 7 % 13);
     fclose(f);
-    for (int exact = 0; exact < 2; exact++) {
+    for (int round = 0; round < 3; round++) {
         snprintf(target, sizeof target, "%s", tiny_path("native"));
         err = (struct gs_err){0};
         if (gs_quantize(source, target, &o, NULL, &err))
             fail_msg("%s", err.msg);
-        generate(target, exact);
+        if (round < 2)
+            generate(target, round == 1);
+        else
+            compare_norms(target);
     }
     unlink(source);
     unlink(text);
@@ -206,6 +254,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_allocation_is_seen),
         cmocka_unit_test(a_token_allocates_nothing),
+        cmocka_unit_test(norms_on_the_way),
         cmocka_unit_test(a_token_of_a_native_model_allocates_nothing),
         cmocka_unit_test(windows_keep_less_and_compute_the_same),
         cmocka_unit_test(sessions_rewind_anywhere),

@@ -242,7 +242,7 @@ static void ffn_gated_and_plain(void **state)
     for (int gated = 0; gated < 2; gated++) {
         w.ffn_gate = gated ? w.ffn_up : (struct gs_matrix){0};
         w.ffn_gate_b = gated ? bias : NULL;
-        gs_ffn_forward(&runs[1], GS_ACT_SILU, &w, inputs, T, hidden, hidden_up, y);
+        gs_ffn_forward(&runs[1], GS_ACT_SILU, &w, NULL, inputs, T, hidden, hidden_up, y);
         /* The gate is the same matrix with a bias here. */
         gs_linear_forward(&runs[0], &w.ffn_up, gated ? bias : NULL, inputs, T, hidden);
         gs_linear_forward(&runs[0], &w.ffn_up, NULL, inputs, T, hidden_up);
