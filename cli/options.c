@@ -203,7 +203,7 @@ static const struct option output_options[] = {
 };
 
 static const struct option compute_options[] = {
-    {'t', "threads", "N", "threads to use; 0 = one a processor; results do not depend on it",
+    {'t', "threads", "N", "threads to use; 0 = one a core; results do not depend on it",
      &kind_int, AT(threads), 0, 1024},
     {0, "cpu", "LEVEL", "use kernels up to LEVEL (scalar, avx2, avx512, avx512vbmi; on ARM "
      "scalar, neon, neondot); same results, slower",

@@ -92,7 +92,7 @@ GS_API int gs_model_open(const char *path, struct gs_model **out, struct gs_err 
 GS_API void gs_model_close(struct gs_model **model);
 
 struct gs_load_options {
-    int threads; /* 0 = one a processor */
+    int threads; /* 0 = one a core */
     bool exact;  /* matrices of codebooks that no integer type holds exactly: in F32, not F16 */
 };
 
@@ -151,7 +151,7 @@ struct gs_session;
 struct gs_session_options {
     uint32_t ctx;      /* positions; 0 = the smaller of 4096 and the model's */
     uint32_t batch;    /* most tokens a forward pass; 0 = 512 */
-    int threads;       /* 0 = one a processor */
+    int threads;       /* 0 = one a core */
     bool kv_f32;       /* KV cache in f32 instead of f16 */
     bool exact;        /* products in f32; by default they take activations as 8-bit integers
                           where weights are quantized (docs/kernels.md) */
@@ -215,7 +215,7 @@ struct gs_eval_options {
     uint32_t ctx;      /* tokens a chunk; 0 = 512 */
     uint32_t chunks;   /* at most so many; 0 = all */
     uint32_t batch;    /* tokens a forward pass, does not change results; 0 = 128 */
-    int threads;       /* 0 = one a processor */
+    int threads;       /* 0 = one a core */
     bool exact;        /* as in gs_session_options, for the model; its reference always is */
     gs_progress_fn progress;
     void *progress_ctx;
@@ -262,7 +262,7 @@ GS_API const char *gs_grid_name(size_t index);
 struct gs_grid_options {
     uint64_t weights; /* rounded up to a multiple of 65536; 0 = 2^20 */
     uint64_t seed;
-    int threads;      /* 0 = one a processor */
+    int threads;      /* 0 = one a core */
     gs_progress_fn progress;
     void *progress_ctx;
 };
@@ -305,7 +305,7 @@ GS_API int gs_codebook_measure(const char *codebook, uint64_t group, const char 
 struct gs_bench_options {
     const char *format; /* only this format ("trellis8"); NULL = all */
     bool all_rates;     /* every rate of a grid, else whole bits */
-    int threads;        /* 0 = one a processor */
+    int threads;        /* 0 = one a core */
     uint64_t bytes;     /* of memory to walk through, well above all caches; 0 = 256 MiB */
     double seconds;     /* spent on each measurement in cache; 0 = 0.1 */
 };
