@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "generation.h"
 #include "output.h"
 #include "terminal.h"
 
@@ -52,6 +53,9 @@ static const struct measure task_measures[] = {
     {"norm_high", T(norm_high), 0, NULL, 1, ""},
     {"ppl", T(ppl), 0, NULL, 1, ""},
 };
+
+/* What gs_eval_options takes for 0. */
+enum { EVAL_CTX = 512, EVAL_BATCH = 128 };
 
 static double at(const void *result, size_t offset)
 {
@@ -161,7 +165,10 @@ static int run(const struct settings *s)
     if (s->text_file && (code = read_input(s->text_file, &text, &n)))
         return code;
     if (gs_model_open_delta(s->argument[0], s->delta, &model, &err) ||
-        (s->ref && gs_model_open(s->ref, &ref, &err)))
+        (s->ref && gs_model_open(s->ref, &ref, &err)) ||
+        load_model(model, s, &(struct gs_session_options){
+            .ctx = s->ctx ? s->ctx : EVAL_CTX, .batch = s->batch ? s->batch : EVAL_BATCH,
+            .exact = s->exact}, &err))
         code = failure(&err);
     else
         code = evaluate(s, model, ref, text, n);
@@ -188,6 +195,10 @@ static const struct option options[] = {
      offsetof(struct settings, limit), 0, 0},
     {0, "batch", "N", "most tokens in a forward pass; 0 = 128", &kind_u32,
      offsetof(struct settings, batch), 0, 65536},
+    {0, "bits", "N", "of a file that serves several precisions: load so many bits a weight; 0 = "
+     "all", &kind_u32, offsetof(struct settings, bits), 0, 64},
+    {0, "memory", "SIZE", "load as much of a file in pieces as goes into this memory with context "
+     "and buffers: 700MB, 3.5GiB; 0 = all", &kind_bytes, offsetof(struct settings, memory), 0, 0},
     {0, "exact", NULL, "multiply in f32 instead of integers: slower (a reference always is)",
      &kind_flag, offsetof(struct settings, exact), 0, 0},
 };

@@ -9,6 +9,16 @@
 #include "output.h"
 #include "terminal.h"
 
+int load_model(struct gs_model *model, const struct settings *settings,
+               const struct gs_session_options *session, struct gs_err *err)
+{
+    const struct gs_load_options options = {.threads = settings->threads,
+                                            .exact = settings->exact, .bits = settings->bits,
+                                            .memory = settings->memory, .session = session};
+
+    return settings->bits || settings->memory ? gs_model_load(model, &options, err) : 0;
+}
+
 int generation_open(struct generation *g, const struct settings *settings)
 {
     struct gs_session_options options = {.ctx = settings->ctx, .batch = settings->batch,
@@ -19,6 +29,7 @@ int generation_open(struct generation *g, const struct settings *settings)
 
     *g = (struct generation){.settings = settings, .stream = !settings->json};
     if (gs_model_open_delta(settings->argument[0], settings->delta, &g->model, &err) ||
+        load_model(g->model, settings, &options, &err) ||
         gs_session_create(g->model, &options, &g->session, &err))
         return failure(&err);
     return EXIT_OK;

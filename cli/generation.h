@@ -21,6 +21,10 @@ struct generation {
 int generation_open(struct generation *g, const struct settings *settings);
 void generation_close(struct generation *g);
 
+/* Makes the model's network by --bits and --memory, for sessions with these options. */
+int load_model(struct gs_model *model, const struct settings *settings,
+               const struct gs_session_options *session, struct gs_err *err);
+
 /* Answers a prompt that stands for the whole conversation: what the session has already seen
  * of it is not computed again. The answer is in g->text. EXIT_INTERRUPTED keeps what was
  * generated. */

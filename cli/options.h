@@ -38,6 +38,8 @@ struct settings {
     int64_t n_predict;
     const char *prompt, *prompt_file, *system;
     bool chat, echo;
+    uint32_t bits;
+    uint64_t memory;
     /* inspect */
     bool tensors, meta;
     /* convert */

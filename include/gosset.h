@@ -91,9 +91,15 @@ struct gs_tensor_info {
 GS_API int gs_model_open(const char *path, struct gs_model **out, struct gs_err *err);
 GS_API void gs_model_close(struct gs_model **model);
 
+struct gs_session_options;
+
 struct gs_load_options {
     int threads; /* 0 = one a core */
     bool exact;  /* matrices of codebooks that no integer type holds exactly: in F32, not F16 */
+    uint32_t bits;   /* of a file that serves several precisions; 0 = the highest */
+    uint64_t memory; /* bytes that weights, and a session by `session`, may take: of matrices in
+                        pieces so many are loaded as fit; 0 = no limit */
+    const struct gs_session_options *session; /* or NULL: all defaults */
 };
 
 /* Makes the model's network now, which else the first call does that needs it, as if by options

@@ -92,7 +92,8 @@ static int read_info(struct gs_model *model, struct gs_err *err)
             info->parameters += (uint64_t)native->rows * native->cols;
         else if (part)
             info->parameters += (uint64_t)part->rows * part->cols;
-        else if (!gs_natives_is_side(model->natives, t))
+        else if (!gs_natives_is_side(model->natives, t) &&
+                 !gs_part_file_is_side(model->part_file, t))
             info->parameters += t->dim[0] * t->dim[1] * t->dim[2] * t->dim[3];
         info->bytes += t->bytes;
     }
@@ -248,9 +249,18 @@ int gs_api_tokenizer(const struct gs_model *model, const struct gs_tokenizer **o
 static int open_lm(const struct gs_model *model, const struct gs_load_options *options,
                    struct gs_lm **out, struct gs_err *err)
 {
-    struct gs_lm_options o = {.exact = options->exact};
-    int rc = model->part_file ? gs_team_create(options->threads, &o.team, err) : GS_OK;
+    static const struct gs_session_options defaults;
+    const struct gs_session_options *s = options->session ? options->session : &defaults;
+    bool chosen = options->bits || options->memory;
+    struct gs_lm_options o = {.exact = options->exact, .bits = options->bits,
+                              .memory = options->memory};
+    int rc = model->part_file || chosen ? gs_team_create(options->threads, &o.team, err) : GS_OK;
+    struct gs_decoder_options run = {.kv_f32 = s->kv_f32, .exact = s->exact, .team = o.team,
+                                     .ctx = gs_api_session_ctx(s, model->info.n_ctx_train)};
 
+    run.batch = gs_api_session_batch(s, run.ctx);
+    if (chosen)
+        o.run = &run;
     if (!rc)
         rc = gs_lm_open_with(model->store, &o, out, err);
     gs_team_destroy(&o.team);

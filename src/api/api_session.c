@@ -37,25 +37,33 @@ struct gs_session {
     size_t piece_bytes;
 };
 
+uint32_t gs_api_session_ctx(const struct gs_session_options *o, uint32_t trained)
+{
+    return o->ctx ? o->ctx : trained ? GS_MIN(trained, (uint32_t)CTX_DEFAULT) : CTX_DEFAULT;
+}
+
+uint32_t gs_api_session_batch(const struct gs_session_options *o, uint32_t ctx)
+{
+    return GS_MIN(o->batch ? o->batch : BATCH_DEFAULT, ctx);
+}
+
 static int create_decoder(struct gs_session *s, const struct gs_session_options *options,
                           struct gs_err *err)
 {
     const struct gs_load_options load = {.threads = options->threads, .exact = options->exact};
     struct gs_lm *lm;
-    uint32_t ctx = options->ctx;
     int rc;
 
     gs_store_expect(s->model->store);
     if ((rc = gs_api_lm(s->model, &load, &lm, err)))
         return rc;
     const struct gs_config *config = gs_lm_config(lm);
-    if (!ctx)
-        ctx = config->n_ctx_train ? GS_MIN(config->n_ctx_train, CTX_DEFAULT) : CTX_DEFAULT;
+    uint32_t ctx = gs_api_session_ctx(options, config->n_ctx_train);
     if (ctx > CTX_MAX)
         return gs_fail(err, GS_E_ARG, "a context of %u positions; the most is %u", ctx, CTX_MAX);
     if ((rc = gs_team_create(options->threads, &s->team, err)))
         return rc;
-    s->batch = GS_MIN(options->batch ? options->batch : BATCH_DEFAULT, ctx);
+    s->batch = gs_api_session_batch(options, ctx);
     struct gs_decoder_options d = {
         .ctx = ctx, .batch = s->batch, .kv_f32 = options->kv_f32, .exact = options->exact,
         .team = s->team};

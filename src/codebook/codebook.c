@@ -23,6 +23,7 @@ static const struct gs_codebook_kind *const kinds[] = {
     &gs_codebook_minifloat,
     &gs_codebook_blocklog,
     &gs_codebook_residual,
+    &gs_codebook_nested,
     &gs_codebook_dual,
     &gs_codebook_power,
     &gs_codebook_kmeans,
@@ -96,6 +97,13 @@ void gs_codebook_value(const struct gs_codebook *codebook, const struct gs_group
                        uint64_t code, float *y)
 {
     codebook->kind->value(codebook, group, code, y);
+}
+
+void gs_codebook_value_cut(const struct gs_codebook *codebook, const struct gs_group *group,
+                           uint64_t code, unsigned layers, float *y)
+{
+    assert(layers >= 1 && layers <= codebook->layers);
+    codebook->kind->value_cut(codebook, group, code, layers, y);
 }
 
 uint64_t gs_codebook_group_bits(const struct gs_codebook *codebook,
@@ -172,4 +180,35 @@ void gs_codebook_unpack(const struct gs_codebook *codebook, const uint8_t *src, 
             word = last ? 0 : word / states;
         }
     }
+}
+
+/* Where the bits of a layer lie in a code. */
+static unsigned layer_shift(const struct gs_codebook *codebook, unsigned layer)
+{
+    unsigned shift = 0;
+
+    assert(layer < codebook->layers);
+    for (unsigned i = 0; i < layer; i++)
+        shift += codebook->layer_bits[i];
+    return shift;
+}
+
+void gs_codebook_pack_layer(const struct gs_codebook *codebook, unsigned layer,
+                            const uint64_t *codes, size_t n, uint8_t *dst)
+{
+    unsigned shift = layer_shift(codebook, layer), bits = codebook->layer_bits[layer];
+    uint64_t mask = (UINT64_C(1) << bits) - 1;
+
+    memset(dst, 0, (n * bits + 7) / 8);
+    for (size_t i = 0; i < n; i++)
+        put_bits(dst, (uint64_t)i * bits, bits, codes[i] >> shift & mask);
+}
+
+void gs_codebook_unpack_layer(const struct gs_codebook *codebook, unsigned layer,
+                              const uint8_t *src, size_t n, uint64_t *codes)
+{
+    unsigned shift = layer_shift(codebook, layer), bits = codebook->layer_bits[layer];
+
+    for (size_t i = 0; i < n; i++)
+        codes[i] |= get_bits(src, (uint64_t)i * bits, bits) << shift;
 }

@@ -29,6 +29,7 @@
 
 #define GS_CODEBOOK_KEYS 6   /* most keys of a kind */
 #define GS_CODEBOOK_DIM 64   /* most weights of a code */
+#define GS_CODEBOOK_LAYERS 8 /* most layers of one */
 
 /* A number that a kind is made from: "bits", "exponent", "zero" … */
 struct gs_codebook_key {
@@ -62,6 +63,8 @@ struct gs_codebook_data {
     size_t rows, cols, stride;
     const float *h;      /* (cols) importances of columns, or NULL */
     const float *h_all;  /* (rows, cols) importances of single weights (Fisher), or NULL */
+    size_t group_rows, group_cols; /* what shares a group; 0: not known */
+    const struct gs_scale_rule *rule; /* how its scale is stored; NULL: not known */
     uint64_t seed;
     struct gs_team *team;
 };
@@ -94,6 +97,10 @@ struct gs_codebook_kind {
     /* The values y (dim) of a code; any bits below code_bits are a valid code. */
     void (*value)(const struct gs_codebook *codebook, const struct gs_group *group,
                   uint64_t code, float *y);
+    /* The value (dim 1) of the first layers of a code, the bits of others being 0; NULL where
+     * codes have no layers. */
+    void (*value_cut)(const struct gs_codebook *codebook, const struct gs_group *group,
+                      uint64_t code, unsigned layers, float *y);
 };
 
 /* Facts of a codebook, fixed when it was made. Members embed it first in their own struct. */
@@ -108,6 +115,11 @@ struct gs_codebook {
     bool has_scale, has_zero;   /* the group stores them, each by its rule */
     unsigned zero_bits;         /* of an integer zero point; 0 with has_zero: by the scale's rule */
     unsigned choice_bits;
+    /* Codes may be cut (dim and pack_codes 1): their lowest layer_bits[0] bits stand for a coarse
+     * weight, the next layer_bits[1] refine it, and so on; layer_serves: of how many bits a weight
+     * of so many layers is. layers 0: they may not. */
+    unsigned layers;
+    uint8_t layer_bits[GS_CODEBOOK_LAYERS], layer_serves[GS_CODEBOOK_LAYERS];
     bool approximate;           /* `nearest` searches: it finds a near point, mostly the nearest */
     size_t table_floats;        /* floats of a group's own table, each stored as f16 */
     uint64_t shared_bits;       /* of what is learned for the whole matrix; known before it is */
@@ -145,6 +157,10 @@ uint64_t gs_codebook_nearest(const struct gs_codebook *codebook, const struct gs
 void gs_codebook_value(const struct gs_codebook *codebook, const struct gs_group *group,
                        uint64_t code, float *y);
 
+/* Of the first `layers` layers of a code, 1 to all of them. */
+void gs_codebook_value_cut(const struct gs_codebook *codebook, const struct gs_group *group,
+                           uint64_t code, unsigned layers, float *y);
+
 /* Bits of one group's numbers with scales stored by `rule`. */
 uint64_t gs_codebook_group_bits(const struct gs_codebook *codebook,
                                 const struct gs_scale_rule *rule);
@@ -158,6 +174,12 @@ void gs_codebook_pack(const struct gs_codebook *codebook, const uint64_t *codes,
                       uint8_t *dst);
 void gs_codebook_unpack(const struct gs_codebook *codebook, const uint8_t *src, size_t n,
                         uint64_t *codes);
+
+/* The same for one layer of n codes, layer_bits each. Reading adds the layer to codes. */
+void gs_codebook_pack_layer(const struct gs_codebook *codebook, unsigned layer,
+                            const uint64_t *codes, size_t n, uint8_t *dst);
+void gs_codebook_unpack_layer(const struct gs_codebook *codebook, unsigned layer,
+                              const uint8_t *src, size_t n, uint64_t *codes);
 
 /* Scale rules compiled in ("f32", "f16", "bf16", "e8m0", "e4m3"); NULL past the end. */
 const struct gs_scale_rule *gs_scale_rule_at(size_t index);

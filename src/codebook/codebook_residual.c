@@ -62,6 +62,11 @@ static int residual_create(const struct gs_codebook_kind *kind, const double *va
     self->unit = ldexpf(1, -(int)(bits * (terms - 1)));
     self->base.states = UINT64_C(1) << (bits * terms);
     self->base.has_scale = true;
+    self->base.layers = terms;
+    for (unsigned i = 0; i < terms; i++) {
+        self->base.layer_bits[i] = (uint8_t)bits;
+        self->base.layer_serves[i] = (uint8_t)(bits * (i + 1));
+    }
     if (terms == fitted)
         self->base.gaussian_mse = gs_points_gaussian_mse(&self->points, GS_ZERO_NONE);
     *out = &self->base;
@@ -124,6 +129,13 @@ static void residual_value(const struct gs_codebook *codebook, const struct gs_g
     *y = sum_value(self, group->scale, sum);
 }
 
+/* Terms that are not there are 0. */
+static void residual_value_cut(const struct gs_codebook *codebook, const struct gs_group *group,
+                               uint64_t code, unsigned layers GS_UNUSED, float *y)
+{
+    residual_value(codebook, group, code, y);
+}
+
 const struct gs_codebook_kind gs_codebook_residual = {
     .name = "residual",
     .paper = "Yvinec et al., REx: data-free residual quantization error expansion, "
@@ -133,4 +145,5 @@ const struct gs_codebook_kind gs_codebook_residual = {
     .fit = residual_fit,
     .nearest = residual_nearest,
     .value = residual_value,
+    .value_cut = residual_value_cut,
 };

@@ -18,6 +18,7 @@ extern const struct gs_codebook_kind gs_codebook_bfp;
 extern const struct gs_codebook_kind gs_codebook_minifloat;
 extern const struct gs_codebook_kind gs_codebook_blocklog;
 extern const struct gs_codebook_kind gs_codebook_residual;
+extern const struct gs_codebook_kind gs_codebook_nested;
 extern const struct gs_codebook_kind gs_codebook_dual;
 extern const struct gs_codebook_kind gs_codebook_power;
 extern const struct gs_codebook_kind gs_codebook_kmeans;

@@ -135,6 +135,17 @@ static void lay_out(struct gs_decoder *d, bool kv_f32, struct layout *l)
     d->bytes = l->used;
 }
 
+uint64_t gs_decoder_need(const struct gs_lm *lm, const struct gs_decoder_options *o)
+{
+    struct gs_decoder d = {.lm = lm, .run = {.team = o->team}, .ctx = o->ctx,
+                           .batch = GS_MIN(o->batch, o->ctx),
+                           .native = lm->natives || o->native, .exact = o->exact};
+    struct layout count = {0};
+
+    lay_out(&d, o->kv_f32, &count);
+    return count.overflow ? UINT64_MAX / 4 : count.used;
+}
+
 static int check_options(const struct gs_lm *lm, const struct gs_decoder_options *o,
                          struct gs_err *err)
 {

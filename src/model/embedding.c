@@ -34,6 +34,8 @@ static void embed_tokens(void *ctx, size_t begin, size_t end, int worker)
         float *y = l->y + t * C;
         if (l->w->native)
             native_row(l, (size_t)l->tokens[t], worker, y);
+        else if (l->w->stack)
+            gs_part_stack_row(l->w->stack, (size_t)l->tokens[t], y);
         else
             l->run->k->decode[l->w->type](row, y, C);
         for (size_t i = 0; l->scale != 1 && i < C; i++)

@@ -45,6 +45,18 @@ static void multiply_panel(const struct linear *l, const float *panel, size_t n,
                            cols, y + t * rows, rows);
 }
 
+/* Rows first … first + n - 1 of W to floats. */
+static void decode_rows(const struct linear *l, size_t first, size_t n, float *panel)
+{
+    const struct gs_matrix *w = l->w;
+
+    for (size_t r = first; r < first + n; r++, panel += w->cols)
+        if (w->stack)
+            gs_part_stack_row(w->stack, w->first + r, panel);
+        else
+            l->run->k->decode[w->type]((const char *)w->data + r * w->row_bytes, panel, w->cols);
+}
+
 static void linear_rows(void *ctx, size_t begin, size_t end, int worker)
 {
     const struct linear *l = ctx;
@@ -55,7 +67,7 @@ static void linear_rows(void *ctx, size_t begin, size_t end, int worker)
         const float *panel = (const void *)row;
         for (size_t r = begin; r < end; r += l->panel, panel += l->panel * w->cols)
             multiply_panel(l, panel, GS_MIN(l->panel, end - r), l->y + r);
-    } else if (l->T == 1 && l->run->k->dot[w->type] && is_aligned(w)) {
+    } else if (l->T == 1 && !w->stack && l->run->k->dot[w->type] && is_aligned(w)) {
         gs_dot_fn dot = l->run->k->dot[w->type];
         for (size_t r = begin; r < end; r++, row += w->row_bytes)
             l->y[r] = dot(row, l->x, w->cols);
@@ -63,8 +75,7 @@ static void linear_rows(void *ctx, size_t begin, size_t end, int worker)
         float *panel = gs_run_scratch(l->run, worker);
         for (size_t r = begin; r < end; r += l->panel) {
             size_t n = GS_MIN(l->panel, end - r);
-            for (size_t i = 0; i < n; i++, row += w->row_bytes)
-                l->run->k->decode[w->type](row, panel + i * w->cols, w->cols);
+            decode_rows(l, r, n, panel);
             multiply_panel(l, panel, n, l->y + r);
         }
     }

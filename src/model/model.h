@@ -10,9 +10,15 @@
 
 struct gs_lm;
 
-/* How weights that are decoded when a model is opened are held (model/part_file.h). */
+struct gs_decoder_options;
+
+/* How weights that are decoded when a model is opened are held, and how many of them
+ * (model/part_file.h). */
 struct gs_lm_options {
     bool exact;           /* F32 where an integer type does not hold them exactly, else F16 */
+    uint32_t bits;        /* precision of a file that has several; 0 = the highest */
+    uint64_t memory;      /* bytes that weights and a decoder may take; 0 = no limit */
+    const struct gs_decoder_options *run; /* with memory: that decoder's */
     struct gs_team *team; /* decodes; borrowed for the call; NULL = this thread only */
 };
 
@@ -38,6 +44,10 @@ struct gs_decoder_options {
 };
 
 /* All memory of a run is taken here; forward and logits allocate nothing. */
+/* Bytes that a decoder would take; of lm only the configuration counts and whether there are
+ * native matrices. */
+uint64_t gs_decoder_need(const struct gs_lm *lm, const struct gs_decoder_options *options);
+
 int gs_decoder_create(struct gs_lm *lm, const struct gs_decoder_options *options,
                       struct gs_decoder **out, struct gs_err *err) GS_MUST_USE;
 void gs_decoder_destroy(struct gs_decoder **decoder);

@@ -246,10 +246,10 @@ int gs_natives_open(struct gs_store *store, struct gs_natives **out, struct gs_e
 
     *out = NULL;
     int rc = gs_meta_get_uint(meta, GS_KEY_VERSION, &version, err);
-    if (rc > 0 && version != GS_NATIVE_VERSION && version != GS_NATIVE_VERSION_TABLES)
+    if (rc > 0 && (version < GS_NATIVE_VERSION || version > GS_NATIVE_VERSION_PIECES))
         rc = gs_fail(err, GS_E_UNSUPPORTED, "key " GS_KEY_VERSION " is %" PRIu64
-                     ", known are %d and %d", version, GS_NATIVE_VERSION,
-                     GS_NATIVE_VERSION_TABLES);
+                     ", known are %d to %d", version, GS_NATIVE_VERSION,
+                     GS_NATIVE_VERSION_PIECES);
     if (rc > 0)
         rc = gs_meta_get_array(meta, GS_KEY_NATIVE "names", GS_VALUE_STRING, &names, err);
     if (rc <= 0)

@@ -29,6 +29,7 @@
 
 #define GS_NATIVE_VERSION 1
 #define GS_NATIVE_VERSION_TABLES 2 /* of a file with .table: who knows 1 only must not run it */
+#define GS_NATIVE_VERSION_PIECES 3 /* of a file with matrices that are cut (part_file.h) */
 #define GS_KEY_VERSION "gosset.version"
 #define GS_KEY_SEED "gosset.seed"
 #define GS_KEY_NATIVE "gosset.native." /* then: */

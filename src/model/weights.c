@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/log.h"
 #include "kernels/kernels.h"
 #include "model/arch.h"
 
@@ -105,8 +106,15 @@ static int bind_matrix(struct gs_lm *lm, const struct gs_tensor *t, struct gs_ma
     }
     const struct gs_part_facts *part = gs_part_file_facts(lm->parts, t);
     if (part) {
+        const struct gs_part_stack *stack;
         const struct gs_part_stored *s;
-        int failed = gs_part_file_weights(lm->parts, t, o->exact, o->team, &s, err);
+        int failed = gs_part_file_stack(lm->parts, t, &stack, err);
+        if (failed || stack) {
+            *out = (struct gs_matrix){.type = t->type, .rows = part->rows, .cols = part->cols,
+                                      .data = failed ? NULL : stack->block[0], .stack = stack};
+            return failed;
+        }
+        failed = gs_part_file_weights(lm->parts, t, o->exact, o->team, &s, err);
         *out = (struct gs_matrix){.type = s->type, .rows = part->rows, .cols = part->cols,
                                   .row_bytes = s->row_bytes, .data = s->data};
         return failed;
@@ -177,7 +185,7 @@ static struct gs_matrix matrix_rows(const struct gs_matrix *w, size_t first, siz
     struct gs_matrix view = *w;
 
     assert(first + n <= w->rows);
-    if (w->native)
+    if (w->native || w->stack)
         view.first += first;
     else
         view.data = (const char *)w->data + first * w->row_bytes;
@@ -205,7 +213,7 @@ static int check_native_model(const struct gs_lm *lm, struct gs_err *err)
 {
     const struct gs_native *embd = lm->model.token_embd.native;
 
-    if (lm->model.position_embd.native || (embd && gs_transform_kind_of(embd->out)->apply_f32))
+    if (lm->model.position_embd.native || lm->model.position_embd.stack || (embd && gs_transform_kind_of(embd->out)->apply_f32))
         return gs_fail(err, GS_E_UNSUPPORTED,
                        "%s: an embedding whose rows are mixed cannot be looked up",
                        gs_store_path(lm->store));
@@ -289,11 +297,12 @@ static int refuse_unclaimed(const struct gs_lm *lm, size_t bound, struct gs_err 
 {
     size_t n = gs_store_count(lm->store);
 
-    if (bound + gs_natives_sides(lm->natives) == n)
+    if (bound + gs_natives_sides(lm->natives) + gs_part_file_sides(lm->parts) == n)
         return GS_OK;
     for (size_t i = 0; i < n; i++) {
         const struct gs_tensor *t = gs_store_tensor(lm->store, i);
-        if (!gs_natives_is_side(lm->natives, t) && !is_claimed(lm, t->name))
+        if (!gs_natives_is_side(lm->natives, t) && !gs_part_file_is_side(lm->parts, t) &&
+            !is_claimed(lm, t->name))
             return gs_fail(err, GS_E_UNSUPPORTED,
                            "%s: tensor %s has no place in architecture %s (%" PRIu32 " layers)",
                            t->file, t->name, lm->config.arch->name, lm->config.n_layer);
@@ -337,6 +346,52 @@ static int bind_all(struct gs_lm *lm, struct gs_err *err)
     return GS_OK;
 }
 
+/* Bytes of tensors that are used as they lie in the file. */
+static uint64_t mapped_bytes(const struct gs_lm *lm)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < gs_store_count(lm->store); i++) {
+        const struct gs_tensor *t = gs_store_tensor(lm->store, i);
+        if (!gs_part_file_facts(lm->parts, t) && !gs_part_file_is_side(lm->parts, t))
+            bytes += t->bytes;
+    }
+    return bytes;
+}
+
+/* What of the file is loaded, by precision and by memory, which a run has to share. */
+static int choose_pieces(struct gs_lm *lm, struct gs_err *err)
+{
+    const struct gs_lm_options *o = lm->options;
+    struct gs_part_choice c = {.bits = o->bits};
+    uint64_t run = 0, fixed = mapped_bytes(lm);
+    int rc = GS_OK;
+
+    if (o->run)
+        run = gs_decoder_need(lm, o->run);
+    fixed += run;
+    if (o->memory)
+        c.memory = fixed < o->memory ? o->memory - fixed : 1;
+    if (lm->parts)
+        rc = gs_part_file_choose(lm->parts, &c, err);
+    else if (o->bits)
+        return gs_fail(err, GS_E_ARG, "%s: %" PRIu32 " bits: the file has one precision",
+                       gs_store_path(lm->store), o->bits);
+    if (rc)
+        return rc;
+    if (o->memory && fixed + c.bytes > o->memory)
+        return gs_fail(err, GS_E_ARG, "%s: %.1f MiB of memory are too few: weights need %.1f MiB "
+                       "at least, context and buffers %.1f MiB", gs_store_path(lm->store),
+                       (double)o->memory / 0x1p20, (double)(fixed - run + c.bytes) / 0x1p20,
+                       (double)run / 0x1p20);
+    if (lm->parts)
+        gs_log(GS_LOG_INFO, "%" PRIu64 " of %" PRIu64 " pieces loaded: matrices of %.3f bits a "
+               "weight; %.1f MiB of weights, %.1f MiB for context and buffers", c.pieces, c.of,
+               8 * c.stored / c.weights, (double)(fixed - run + c.bytes) / 0x1p20,
+               (double)run / 0x1p20);
+    return GS_OK;
+}
+
 int gs_lm_open(struct gs_store *store, struct gs_lm **out, struct gs_err *err)
 {
     static const struct gs_lm_options defaults = {.exact = true};
@@ -371,6 +426,8 @@ int gs_lm_open_with(struct gs_store *store, const struct gs_lm_options *options,
         rc = gs_natives_load(lm->natives, err);
     if (!rc)
         rc = gs_part_file_open(store, &lm->parts, err);
+    if (!rc && (options->bits || options->memory))
+        rc = choose_pieces(lm, err);
     if (!rc)
         rc = bind_all(lm, err);
     lm->options = NULL;

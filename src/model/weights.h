@@ -19,6 +19,7 @@ struct gs_matrix {
     enum gs_type type;
     size_t rows, cols, row_bytes;
     const struct gs_native *native; /* NULL: stored in `type` */
+    const struct gs_part_stack *stack; /* blocks of signs, from row `first` on; the same */
     size_t first;
 };
 

@@ -12,6 +12,9 @@
 #define GS_PART_VERSION 1
 #define GS_PART_FLAG_FACTOR 1u
 #define GS_PART_FLAG_SPARSE 2u
+#define GS_PART_FLAG_LAYERS 4u
+#define GS_PART_FLAG_BLOCKS 8u
+#define GS_PART_FLAGS 15u
 #define GS_PART_DIM_MAX (UINT64_C(1) << 31)
 
 /* Groups of a row or of a column, whichever has the lower loss in a matrix (AdaDim). */
@@ -45,6 +48,10 @@ struct gs_part_form {
     size_t rank;                       /* of the low rank; 0: none */
     const struct gs_factor_format *factors;
     bool sparse;
+    bool cut;                          /* codes are in layers */
+    unsigned blocks;                   /* of signs; 0: codes in groups */
+    unsigned pieces;                   /* of the matrix, the base included */
+    uint64_t pieces_bytes;             /* of those behind the base */
     /* Where sections begin, and the whole (without the outliers); all bytes. */
     uint64_t shared_at, groups_at, codes_at, factor_at, low_rank_at, bytes;
     uint64_t row_bytes;                /* of a row's codes */
@@ -57,6 +64,20 @@ int gs_part_form_read(const uint8_t *blob, uint64_t bytes, struct gs_part_form *
                       struct gs_err *err) GS_MUST_USE;
 void gs_part_form_write(const struct gs_part_form *form, uint8_t *blob);
 void gs_part_form_clear(struct gs_part_form *form);
+
+/* Bytes of the base (k = 0, without outliers) and of the pieces. */
+uint64_t gs_part_piece_bytes(const struct gs_part_form *form, unsigned k);
+/* What the form says, but for the codebook's text. */
+void gs_part_form_facts(const struct gs_part_form *form, struct gs_part_facts *out);
+
+/* A base, or a base with all its pieces behind it, as a source. */
+struct gs_part_source gs_part_source_of(const struct gs_part_form *form, const uint8_t *blob,
+                                        uint64_t bytes);
+
+/* Rounds w (rows, cols) to blocks of signs, into the whole blob; w becomes what they leave. */
+int gs_part_round_blocks(const struct gs_part_job *job, const struct gs_part_form *form,
+                         uint8_t *blob, struct gs_part_result *out, struct gs_err *err)
+    GS_MUST_USE;
 
 /* What scales of the second level lie in: low + step · q. */
 struct gs_part_range {
@@ -133,6 +154,11 @@ void gs_part_fit(const struct gs_part_work *work, size_t group_row, size_t group
  * [first, end) are fitted: first is a multiple of scale_group, end as well or the last. */
 void gs_part_settle(const struct gs_part_work *work, size_t first, size_t end,
                     size_t group_col);
+
+/* The values y (cols) of row r, with the first layers of codes that are cut; codes (cols / dim)
+ * is scratch. */
+void gs_part_decode_row(const struct gs_part_form *form, const struct gs_part_groups *groups,
+                        const struct gs_part_source *source, size_t r, uint64_t *codes, float *y);
 
 /* Rows [row, row + rows) of what is rounded: the whole of their codes (rows, cols / dim). */
 struct gs_part_rows {

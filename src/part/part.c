@@ -159,7 +159,8 @@ bool gs_part_needs_h(const struct gs_part_spec *spec)
     const struct gs_part_rounder *rounder = gs_part_rounder_find(spec->rounder);
 
     return (rounder && (rounder->uses_h || spec->sweeps)) || spec->whiten ||
-           !strcmp(spec->importance, "hessian") || !strcmp(spec->scale, GS_PART_ADAPTIVE) ||
+           spec->blocks || !strcmp(spec->importance, "hessian") ||
+            !strcmp(spec->scale, GS_PART_ADAPTIVE) ||
            strcmp(spec->sparse_by, "none") || gs_part_corrects(spec) ||
            strcmp(spec->search, "none");
 }
@@ -241,6 +242,11 @@ static int check_extras(const struct gs_part_spec *s, const struct gs_codebook *
     if (!none && gs_part_rounder_find(s->rounder)->alternates)
         return gs_fail(err, GS_E_ARG, "rounder = %s does not know outliers: sparse_by = none",
                        s->rounder);
+    if (s->blocks && (!s->low_rank || s->whiten || s->low_rank_steps || !none || s->sweeps))
+        return gs_fail(err, GS_E_ARG, "blocks go with low_rank, and without whiten, "
+                       "low_rank_steps, outliers and sweeps");
+    if (s->blocks && strcmp(s->rounder, "nearest"))
+        return gs_fail(err, GS_E_ARG, "blocks are rounded one after the other: rounder = nearest");
     if (!s->low_rank && (s->whiten || s->low_rank_steps))
         return gs_fail(err, GS_E_ARG, "whiten and low_rank_steps go with low_rank");
     if (!strcmp(s->correct, "affine") &&
@@ -282,9 +288,22 @@ int gs_part_bytes(const struct gs_part_spec *spec, size_t rows, size_t cols,
     int rc = gs_part_form_create(spec, rows, cols, transform_in, transform_out, factor, &form,
                                  err);
 
-    *bytes = form.bytes + (form.sparse ? estimate_outliers(spec, rows, cols) : 0);
+    *bytes = form.bytes + form.pieces_bytes + (form.sparse ? estimate_outliers(spec, rows, cols) : 0);
     if (header)
         *header = form.shared_at;
+    gs_part_form_clear(&form);
+    return rc;
+}
+
+int gs_part_spec_facts(const struct gs_part_spec *spec, size_t rows, size_t cols,
+                       struct gs_part_facts *out, struct gs_err *err)
+{
+    struct gs_part_form form;
+    int rc = gs_part_form_create(spec, rows, cols, "none", "none", false, &form, err);
+
+    *out = (struct gs_part_facts){.rows = rows};
+    if (!rc)
+        gs_part_form_facts(&form, out);
     gs_part_form_clear(&form);
     return rc;
 }

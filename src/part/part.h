@@ -24,6 +24,15 @@
  *   low rank  compensate/compensate.h
  *   sparse    compensate/sparse.h, if flag 2 is set: whatever remains
  *
+ * A matrix may be cut: a base, the blob above, and pieces that refine it one after the other, so
+ * that one file serves many sizes. What is rounded is a base with all its pieces behind it; a
+ * file may keep them elsewhere (model/part_file.h), and any number of the first ones will do.
+ *
+ *   layers    flag 4: the codes above are the first layer of the codebook's; each piece has the
+ *             next layer, a row after the other, each from a whole byte on
+ *   blocks    flag 8, and u8 their number behind the texts: signs times a low rank, added up
+ *             (compensate/sign_block.h): the base has the first, no groups, each piece the next
+ *
  * Bits of a matrix are 8 times the bytes after the header: nothing is left out, and a plan
  * knows them before any weight is rounded, but for those of sparse outliers. */
 #ifndef GS_PART_PART_H
@@ -36,6 +45,7 @@
 
 #define GS_PART_NAME 24
 #define GS_PART_TEXT 96
+#define GS_PART_PIECES 64 /* most pieces of a matrix, the base being one of them */
 
 /* What a recipe says of it; text fields are names of list members. */
 struct gs_part_spec {
@@ -57,6 +67,8 @@ struct gs_part_spec {
     uint64_t low_rank;             /* rank of what is added after rounding; 0 = none */
     char low_rank_format[GS_PART_NAME];
     bool whiten;                   /* it is the best under H, not under the identity */
+    uint64_t blocks;               /* of signs times a low rank of magnitudes instead of codes in
+                                      groups (BitStack); 0 = none */
     uint64_t low_rank_steps;       /* rounds of rounding what the low rank leaves; 0 = one */
     char correct[GS_PART_NAME];    /* of outputs: "none", "bias", "affine" */
     double rate;                   /* what a bit of a packed file is worth, in squared errors of a
@@ -131,6 +143,8 @@ struct gs_part_job {
 
 struct gs_part_result {
     double loss, energy; /* tr(E H Eᵀ), tr(W H Wᵀ), without damping */
+    double losses[GS_PART_PIECES]; /* tr(E H Eᵀ) with the first 1, 2 … pieces */
+    unsigned pieces;     /* 1: not cut */
     uint64_t bytes;      /* of the blob */
     uint64_t bits;       /* of it without its header */
 };
@@ -144,6 +158,24 @@ struct gs_part_facts {
     size_t rows, cols;
     char codebook[GS_PART_TEXT];
     uint64_t bits;
+    bool blocks;          /* of signs: to be multiplied as they are (struct gs_part_stack) */
+    unsigned pieces;      /* that the matrix is made of; 1: not cut */
+    struct gs_part_piece {
+        uint64_t bytes;   /* of the base, of each piece */
+        uint64_t memory;  /* of the matrix with all pieces up to this one, when loaded; at most */
+        unsigned serves;  /* bits a weight that it then has; 0: nobody asks for bits */
+    } piece[GS_PART_PIECES];
+};
+
+/* The same of what a spec makes, as far as pieces go. */
+int gs_part_spec_facts(const struct gs_part_spec *spec, size_t rows, size_t cols,
+                       struct gs_part_facts *out, struct gs_err *err) GS_MUST_USE;
+
+/* A base (with its pieces behind it, or without) and pieces from elsewhere. */
+struct gs_part_source {
+    const uint8_t *piece[GS_PART_PIECES]; /* the base first */
+    uint64_t base_bytes;
+    unsigned pieces;                      /* how many are there */
 };
 
 int gs_part_read_facts(const uint8_t *blob, uint64_t bytes, struct gs_part_facts *out,
@@ -153,6 +185,23 @@ int gs_part_read_facts(const uint8_t *blob, uint64_t bytes, struct gs_part_facts
  * finite weights. */
 int gs_part_decode(const uint8_t *blob, uint64_t bytes, struct gs_team *team, float *w,
                    struct gs_err *err) GS_MUST_USE;
+
+/* The same from a base and those of its pieces that are given. */
+int gs_part_decode_source(const struct gs_part_source *source, struct gs_team *team, float *w,
+                          struct gs_err *err) GS_MUST_USE;
+
+/* Blocks of signs, used as they lie in a file: W = Σ S ∘ (A B). */
+struct gs_part_stack {
+    size_t rows, cols, rank, row_bytes; /* of signs */
+    unsigned blocks;
+    const uint8_t *block[GS_PART_PIECES]; /* signs, then factors; borrowed */
+};
+
+/* Checks the factors: any bytes give an error or finite weights. */
+int gs_part_stack_open(const struct gs_part_source *source, struct gs_part_stack *out,
+                       struct gs_err *err) GS_MUST_USE;
+/* Row r: y (cols). */
+void gs_part_stack_row(const struct gs_part_stack *stack, size_t r, float *y);
 
 /* Rows of a type that products know (part_store.c). */
 struct gs_part_stored {

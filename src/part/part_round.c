@@ -117,6 +117,8 @@ static int learn(struct rounding *r, const struct gs_part_job *job, struct gs_er
     const struct gs_codebook_data data = {.w = job->w, .rows = job->rows, .cols = job->cols,
                                           .stride = job->cols, .h = r->work.h,
                                           .h_all = r->work.h_all, .seed = job->seed,
+                                          .group_rows = f->group_rows,
+                                          .group_cols = f->group_cols, .rule = f->rule,
                                           .team = job->team};
 
     return gs_codebook_learn(f->codebook, &data, err);
@@ -156,6 +158,24 @@ static void fit_run(void *ctx, size_t begin, size_t end, int worker)
     }
 }
 
+/* A row's codes, in layers or whole. */
+static void put_codes(const struct rounding *r, size_t row, const uint64_t *codes)
+{
+    const struct gs_part_form *f = r->work.form;
+    uint64_t at = f->bytes;
+
+    if (!f->cut)
+        gs_codebook_pack(f->codebook, codes, f->cols,
+                         r->blob + f->codes_at + row * f->row_bytes);
+    for (unsigned k = 0; f->cut && k < f->pieces; k++) {
+        uint64_t bytes = k ? gs_part_piece_bytes(f, k) : 0;
+        uint8_t *rows = r->blob + (k ? at : f->codes_at);
+        gs_codebook_pack_layer(f->codebook, k, codes, f->cols,
+                               rows + row * (k ? bytes / f->rows : f->row_bytes));
+        at += bytes;
+    }
+}
+
 static void round_run(void *ctx, size_t begin, size_t end, int worker)
 {
     const struct rounding *r = ctx;
@@ -171,8 +191,7 @@ static void round_run(void *ctx, size_t begin, size_t end, int worker)
         if (r->polishes)
             gs_part_descend(&rows, r->work.sweeps, false);
         for (size_t i = 0; i < rows.rows; i++)
-            gs_codebook_pack(f->codebook, rows.codes + i * f->cols / f->codebook->dim, f->cols,
-                             r->blob + f->codes_at + (row + i) * f->row_bytes);
+            put_codes(r, row + i, rows.codes + i * f->cols / f->codebook->dim);
     }
 }
 
@@ -298,12 +317,13 @@ static int put_sections(struct rounding *r, const struct gs_transform *in,
 {
     const struct gs_part_form *f = r->work.form;
     uint64_t sparse = r->extras.sparse ? gs_sparse_bytes(r->extras.sparse) : 0;
-    uint8_t *blob = gs_realloc(r->blob, f->bytes, f->bytes + sparse);
+    uint64_t bytes = f->bytes + f->pieces_bytes;
+    uint8_t *blob = gs_realloc(r->blob, bytes, bytes + sparse);
 
     if (!blob)
         return gs_fail_nomem(err, "rounding");
     r->blob = blob;
-    out->bytes = f->bytes + sparse;
+    out->bytes = bytes + sparse;
     out->bits = 8 * (out->bytes - f->shared_at);
     gs_part_form_write(f, blob);
     gs_codebook_write(f->codebook, blob + f->shared_at);
@@ -314,6 +334,31 @@ static int put_sections(struct rounding *r, const struct gs_transform *in,
     if (r->extras.sparse)
         gs_sparse_write(r->extras.sparse, blob + f->bytes);
     return GS_OK;
+}
+
+/* tr(E H Eᵀ) with the first pieces only; w is W − Ŵ of all of them. */
+static int measure_layers(struct rounding *r, const struct gs_part_job *job,
+                          struct gs_part_result *out, struct gs_err *err)
+{
+    const struct gs_part_form *f = r->work.form;
+    struct gs_part_source source = gs_part_source_of(f, r->blob, f->bytes + f->pieces_bytes);
+    double unit2 = (double)f->unit * (double)f->unit;
+    float *e = gs_alloc(f->rows * f->cols, sizeof *e);
+    uint64_t *codes = gs_alloc(f->cols, sizeof *codes);
+    int rc = e && codes ? GS_OK : gs_fail_nomem(err, "rounding");
+
+    for (source.pieces = 1; !rc && source.pieces < f->pieces; source.pieces++) {
+        double *loss = &out->losses[source.pieces - 1];
+        for (size_t row = 0; row < f->rows; row++)
+            gs_part_decode_row(f, &r->work.groups, &source, row, codes, e + row * f->cols);
+        for (size_t i = 0; i < f->rows * f->cols; i++)
+            e[i] = job->w[i] + r->work.y[i] - e[i];
+        rc = gs_part_loss(job->input, job->team, e, f->rows, loss, err);
+        *loss *= unit2;
+    }
+    gs_free(&codes);
+    gs_free(&e);
+    return rc;
 }
 
 /* Where only H's diagonal is known, descent and alternation come to rest at the nearest points
@@ -379,9 +424,29 @@ static int make_room(struct rounding *r, struct gs_err *err)
 {
     const struct gs_part_form *f = r->work.form;
 
-    r->blob = gs_alloc(f->bytes, 1);
+    r->blob = gs_alloc(f->bytes + f->pieces_bytes, 1);
     r->work.y = gs_alloc(f->rows * f->cols, sizeof *r->work.y);
     return r->blob && r->work.y ? GS_OK : gs_fail_nomem(err, "rounding");
+}
+
+/* Blocks of signs: a blob of its own kind. */
+static int round_blocks(const struct gs_part_job *job, const struct gs_part_form *form,
+                        uint8_t **blob, struct gs_part_result *out, struct gs_err *err)
+{
+    uint8_t *bytes = gs_alloc(form->bytes + form->pieces_bytes, 1);
+    int rc = bytes ? gs_part_loss(job->input, job->team, job->w, job->rows, &out->energy, err)
+                   : gs_fail_nomem(err, "rounding");
+
+    if (!rc) {
+        gs_part_form_write(form, bytes);
+        out->bytes = form->bytes + form->pieces_bytes;
+        out->bits = 8 * (out->bytes - form->shared_at);
+        rc = gs_part_round_blocks(job, form, bytes, out, err);
+    }
+    if (rc)
+        gs_free(&bytes);
+    *blob = bytes;
+    return rc;
 }
 
 static int round_matrix(const struct gs_part_job *job, uint8_t **blob,
@@ -393,8 +458,12 @@ static int round_matrix(const struct gs_part_job *job, uint8_t **blob,
                                  kind_name(job->out), job->factor, &form, err);
 
     *blob = NULL;
-    if (rc)
+    *out = (struct gs_part_result){.pieces = form.pieces};
+    if (rc || form.blocks) {
+        rc = rc ? rc : round_blocks(job, &form, blob, out, err);
+        gs_part_form_clear(&form);
         return rc;
+    }
     rounding_init(&r, job, &form);
     if ((rc = change_basis(job, err)) || (rc = set_unit(job, &form, out, err)) ||
         (rc = make_importances(&r, job, err)) ||
@@ -406,8 +475,10 @@ static int round_matrix(const struct gs_part_job *job, uint8_t **blob,
          (rc = gs_part_fit_gains(&r.work, r.blob, job->team, err))) ||
         (rc = measure_loss(&r, job, out, err)) ||
         (job->bias && job->input->mean && (rc = gs_part_find_bias(job, &form, job->w, err))) ||
-        (rc = put_sections(&r, job->in, out, err)))
+        (rc = put_sections(&r, job->in, out, err)) ||
+        (form.cut && (rc = measure_layers(&r, job, out, err))))
         goto out;
+    out->losses[form.pieces - 1] = out->loss;
     *blob = r.blob;
     r.blob = NULL;
 out:

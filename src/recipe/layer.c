@@ -26,7 +26,7 @@
 uint64_t gs_work_payload_bytes(const struct gs_plan_item *item)
 {
     return item->codes_bytes + gs_plan_scale_bytes(item) + gs_plan_factor_bytes(item) +
-           gs_plan_bias_bytes(item) + GS_ROUNDED_BYTES;
+           gs_plan_bias_bytes(item) + gs_plan_losses_bytes(item) + GS_ROUNDED_BYTES;
 }
 
 int gs_work_rounded(const struct gs_work *work, size_t item, struct gs_rounded *out,

@@ -37,7 +37,9 @@ static int keep_blob(struct gs_work *work, size_t index, const uint8_t *blob, co
                      const struct gs_part_result *result, struct gs_err *err)
 {
     const struct gs_plan_item *item = &work->plan.items[index];
-    uint64_t bytes = result->bytes + gs_plan_bias_bytes(item) + GS_ROUNDED_BYTES;
+    uint64_t losses_at = result->bytes + gs_plan_bias_bytes(item);
+    size_t losses = gs_plan_losses_bytes(item);
+    uint64_t bytes = losses_at + losses + GS_ROUNDED_BYTES;
     uint8_t *record = gs_alloc(bytes, 1);
     int rc = GS_OK;
 
@@ -46,6 +48,11 @@ static int keep_blob(struct gs_work *work, size_t index, const uint8_t *blob, co
     memcpy(record, blob, result->bytes);
     if (item->bias)
         rc = put_bias(work, item, bias, record + result->bytes, err);
+    for (size_t i = 0; i < losses; i++) {
+        uint64_t bits;
+        memcpy(&bits, &result->losses[i / 8], sizeof bits);
+        record[losses_at + i] = (uint8_t)(bits >> i % 8 * 8);
+    }
     gs_work_put_rounded(&(struct gs_rounded){.loss = result->loss, .energy = result->energy,
                                              .unit = 1}, record + bytes - GS_ROUNDED_BYTES);
     if (!rc)
@@ -59,7 +66,8 @@ void gs_work_know_part(struct gs_work *work, size_t index)
 {
     struct gs_plan_item *item = &work->plan.items[index];
     uint64_t bytes = gs_journal_bytes(work->journal, index);
-    uint64_t beside = gs_plan_bias_bytes(item) + GS_ROUNDED_BYTES;
+    uint64_t beside = gs_plan_bias_bytes(item) + gs_plan_losses_bytes(item) +
+                      GS_ROUNDED_BYTES;
 
     if (item->part && bytes > beside)
         item->codes_bytes = item->codes_stride = (size_t)(bytes - beside);

@@ -139,6 +139,29 @@ static int set_parts(const struct gs_work *work, struct gs_meta *meta, struct gs
     return rc;
 }
 
+/* Of each piece, which of the matrices above it refines; zeros where only sizes matter yet. */
+static int set_pieces(const struct gs_work *work, struct gs_meta *meta, struct gs_err *err)
+{
+    const struct gs_plan *plan = &work->plan;
+    size_t n = 0, parts = 0;
+
+    for (size_t i = 0; i < plan->n_items; i++)
+        n += plan->items[i].part ? plan->items[i].pieces - 1 : 0;
+    if (!n)
+        return GS_OK;
+    uint32_t *of = gs_alloc(n, sizeof *of), *place = gs_alloc(plan->n_items, sizeof *place);
+    int rc = of && place ? GS_OK : gs_fail_nomem(err, "metadata");
+    for (size_t i = 0; !rc && i < plan->n_items; i++)
+        place[i] = (uint32_t)(plan->items[i].part ? parts++ : 0);
+    for (size_t i = 0; !rc && work->pieces && i < n; i++)
+        of[i] = place[work->pieces[i].item];
+    if (!rc)
+        rc = gs_meta_set_array(meta, GS_KEY_PART "pieces", GS_VALUE_U32, of, n, err);
+    gs_free(&of);
+    gs_free(&place);
+    return rc;
+}
+
 /* What rounding cost each matrix, tr(E H Eᵀ) / tr(W H Wᵀ): where to look when a file is worse
  * than hoped. */
 static int set_errors(const struct gs_work *work, bool known, struct gs_meta *meta,
@@ -203,6 +226,14 @@ static bool has_tables(const struct gs_plan *plan)
     return false;
 }
 
+static uint64_t file_version(const struct gs_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_items; i++)
+        if (plan->items[i].part && plan->items[i].pieces > 1)
+            return GS_NATIVE_VERSION_PIECES;
+    return has_tables(plan) ? GS_NATIVE_VERSION_TABLES : GS_NATIVE_VERSION;
+}
+
 static int set_story(const struct gs_work *work, struct gs_meta *meta, struct gs_err *err)
 {
     char *recipe = gs_recipe_text(&work->recipe);
@@ -212,8 +243,7 @@ static int set_story(const struct gs_work *work, struct gs_meta *meta, struct gs
 
     gs_free(&recipe);
     if (!rc && (work->plan.n_native || work->plan.n_part) &&
-        !(rc = gs_meta_set_uint(meta, GS_KEY_VERSION, has_tables(&work->plan)
-                                ? GS_NATIVE_VERSION_TABLES : GS_NATIVE_VERSION, err)))
+        !(rc = gs_meta_set_uint(meta, GS_KEY_VERSION, file_version(&work->plan), err)))
         rc = gs_meta_set_uint(meta, GS_KEY_SEED, work->recipe.seed, err);
     if (!rc && work->plan.mix)
         rc = gs_meta_set_uint(meta, "general.file_type", gs_mix_file_type(work->plan.mix), err);
@@ -256,6 +286,8 @@ static int make_meta(const struct gs_work *work, bool units, const struct gs_eva
         rc = set_errors(work, units, *out, err);
     if (!rc && work->plan.n_part)
         rc = set_parts(work, *out, err);
+    if (!rc && work->plan.n_part)
+        rc = set_pieces(work, *out, err);
     return rc || !work->plan.n_native ? rc : set_lists(work, units, *out, err);
 }
 
@@ -288,9 +320,9 @@ static int write_piece(void *ctx, const void *data, uint64_t n, uint64_t read GS
     return gs_gguf_write(w->writer, w->index, data, n, err);
 }
 
-/* `bytes` of the item's payload as the next tensor. */
-static int write_part(struct writing *w, size_t item, uint64_t *offset, uint64_t bytes,
-                      struct gs_err *err)
+/* `bytes` of the item's payload to the tensor in work. */
+static int write_bytes(struct writing *w, size_t item, uint64_t *offset, uint64_t bytes,
+                       struct gs_err *err)
 {
     int rc = GS_OK;
 
@@ -301,7 +333,29 @@ static int write_part(struct writing *w, size_t item, uint64_t *offset, uint64_t
             rc = gs_gguf_write(w->writer, w->index, w->piece, n, err);
     }
     *offset += bytes;
+    return rc;
+}
+
+/* … as the next tensor. */
+static int write_part(struct writing *w, size_t item, uint64_t *offset, uint64_t bytes,
+                      struct gs_err *err)
+{
+    int rc = write_bytes(w, item, offset, bytes, err);
+
     w->index++;
+    return rc;
+}
+
+/* All pieces, in their order. */
+static int write_pieces(struct writing *w, struct gs_err *err)
+{
+    int rc = GS_OK;
+
+    for (size_t i = 0; !rc && i < w->work->n_pieces; i++) {
+        const struct gs_piece *piece = &w->work->pieces[i];
+        uint64_t offset = piece->offset;
+        rc = write_bytes(w, piece->item, &offset, piece->bytes, err);
+    }
     return rc;
 }
 
@@ -327,7 +381,8 @@ static int write_item(struct writing *w, size_t index, struct gs_err *err)
     if (item->replaced)
         return GS_OK;
     if (item->stock || item->part) {
-        rc = write_part(w, index, &offset, item->codes_bytes, err);
+        rc = write_part(w, index, &offset, item->codes_bytes - item->pieces_bytes, err);
+        offset = item->codes_bytes;
         return rc || !item->bias ? rc : write_part(w, index, &offset, gs_plan_bias_bytes(item),
                                                    err);
     }
@@ -364,6 +419,8 @@ int gs_native_file_write(struct gs_work *work, const char *path, bool overwrite,
                  : gs_fail_nomem(err, path);
     for (size_t i = 0; !rc && i < work->plan.n_items; i++)
         rc = write_item(&w, i, err);
+    if (!rc)
+        rc = write_pieces(&w, err);
     if (!rc)
         rc = gs_gguf_commit(&w.writer, bytes, err);
 out:

@@ -365,10 +365,13 @@ static void add_vector(struct gs_plan *plan, const char *name, enum gs_type type
 }
 
 /* Items in order, each followed by its scales, at the first that reads an input by that input's
- * factor, by its bias and by its table: native_file.c writes them so. */
+ * factor, by its bias and by its table; at last the pieces of all blobs: native_file.c writes
+ * them so. */
 static int list_tensors(struct gs_plan *plan, struct gs_err *err)
 {
-    plan->tensors = gs_alloc(4 * plan->n_items, sizeof *plan->tensors);
+    size_t pieces = 0;
+
+    plan->tensors = gs_alloc(4 * plan->n_items + 1, sizeof *plan->tensors);
     if (!plan->tensors)
         return gs_fail_nomem(err, "the plan");
     for (size_t i = 0; i < plan->n_items; i++) {
@@ -379,7 +382,8 @@ static int list_tensors(struct gs_plan *plan, struct gs_err *err)
         t.type = item->native || item->part ? GS_TYPE_I8 : item->type;
         if (item->part) {
             t.n_dims = 1;
-            t.dim[0] = item->codes_bytes;
+            t.dim[0] = item->codes_bytes - item->pieces_bytes;
+            pieces += item->pieces_bytes;
             t.dim[1] = 1;
         }
         if (item->native) {
@@ -402,6 +406,8 @@ static int list_tensors(struct gs_plan *plan, struct gs_err *err)
         if (item->table)
             add_vector(plan, item->table, GS_TYPE_I8, GS_NATIVE_TABLE_BYTES);
     }
+    if (pieces)
+        add_vector(plan, GS_PART_PIECES_TENSOR, GS_TYPE_I8, pieces);
     plan->bpw = 8 * (double)plan->bytes / (double)plan->parameters;
     return GS_OK;
 }

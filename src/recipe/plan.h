@@ -15,6 +15,9 @@
 #include "recipe/mix.h"
 #include "recipe/recipe.h"
 
+/* Of an item's record in the journal: what its pieces leave, f64 for each. */
+#define GS_PLAN_LOSS_BYTES 8u
+
 #define GS_PLAN_RATES 129 /* rates are below, in bits per 8 weights */
 
 /* Matrices of one block that read one input share its Hessian and its transform. */
@@ -42,6 +45,8 @@ struct gs_plan_item {
     uint32_t in_stream, out_stream; /* of random signs */
     bool mixes_rows;         /* transform_out applies */
     size_t codes_stride, codes_bytes;
+    unsigned pieces;         /* of a blob; 1: not cut */
+    size_t pieces_bytes;     /* of codes_bytes, what is not the base */
     /* Tensors of the output file; NULL where there is none. Matrices that share a factor name
      * it alike. */
     const char *scale, *factor, *table;
@@ -140,6 +145,11 @@ size_t gs_plan_side_bytes(const struct gs_plan_item *item);
 static inline size_t gs_plan_scale_bytes(const struct gs_plan_item *item)
 {
     return item->scale ? 2 * item->rows : 0;
+}
+
+static inline size_t gs_plan_losses_bytes(const struct gs_plan_item *item)
+{
+    return item->pieces > 1 ? GS_PLAN_LOSS_BYTES * (size_t)item->pieces : 0;
 }
 
 static inline size_t gs_plan_factor_bytes(const struct gs_plan_item *item)

@@ -150,6 +150,19 @@ static void raise_head(struct gs_plan *plan, const struct gs_codebook_key *key, 
     plan->head_spec = plan->spec;
 }
 
+static int count_pieces(const struct gs_plan *plan, struct gs_plan_item *item,
+                        struct gs_err *err)
+{
+    struct gs_part_facts facts;
+    int rc = gs_part_spec_facts(gs_plan_spec(plan, item), item->rows, item->cols, &facts, err);
+
+    item->pieces = facts.pieces;
+    item->pieces_bytes = 0;
+    for (unsigned k = 1; !rc && k < facts.pieces; k++)
+        item->pieces_bytes += (size_t)facts.piece[k].bytes;
+    return rc;
+}
+
 /* The specs with so many bits in blocks (0: as the recipe says); the bytes of all blobs. */
 static int try_bits(struct gs_plan *plan, double bits, uint64_t *total, struct gs_err *err)
 {
@@ -171,6 +184,8 @@ static int try_bits(struct gs_plan *plan, double bits, uint64_t *total, struct g
             continue;
         rc = gs_plan_part_bytes(plan, item, gs_plan_spec(plan, item), &bytes, err);
         item->codes_bytes = item->codes_stride = (size_t)bytes;
+        if (!rc)
+            rc = count_pieces(plan, item, err);
         *total += bytes;
     }
     return rc;

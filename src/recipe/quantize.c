@@ -461,7 +461,9 @@ static int round_all(struct gs_work *work, const char *dst, struct gs_err *err)
         rc = gs_work_layer(work, plan->items[first].il, first, end, err);
     }
     /* Blobs with outliers have their sizes only now. */
-    return rc || !plan->n_part ? rc : gs_plan_relist(&work->plan, err);
+    if (!rc && plan->n_part)
+        rc = gs_plan_relist(&work->plan, err);
+    return rc || !plan->n_part ? rc : gs_work_order(work, err);
 }
 
 /* Tunes the draft in place, on the calibration text. */
@@ -536,6 +538,7 @@ static void work_clear(struct gs_work *work, bool done)
     gs_journal_close(&work->journal, done);
     gs_states_clear(&work->states);
     gs_free(&work->x);
+    gs_free(&work->pieces);
     gs_fisher_destroy(&work->fisher);
     gs_decoder_destroy(&work->decoder);
     gs_calib_clear(&work->calib);

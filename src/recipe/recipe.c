@@ -139,6 +139,7 @@ static const struct field {
     {"low_rank", UINT, PART, AT(part.low_rank), NULL, 0, 1024},
     {"low_rank_format", NAME, PART, AT(part.low_rank_format), factor_name, 0, 0},
     {"whiten", BOOL, PART, AT(part.whiten), NULL, 0, 0},
+    {"blocks", UINT, PART, AT(part.blocks), NULL, 0, GS_PART_PIECES},
     {"low_rank_steps", UINT, PART, AT(part.low_rank_steps), NULL, 0, 64},
     {"correct", NAME, PART, AT(part.correct), correct_name, 0, 0},
     {"transform_in", NAME, ALL, AT(transform_in), input_transform_name, 0, 0},

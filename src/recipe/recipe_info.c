@@ -73,6 +73,8 @@ static void describe_parts(const struct gs_recipe *r, char *out, size_t size)
         add(&t, "rank %d%s", (int)r->part.low_rank, r->part.whiten ? " whitened" : "");
     if (gs_part_corrects(&r->part))
         add(&t, "corrects %s", r->part.correct);
+    if (r->part.blocks)
+        add(&t, "%d blocks", (int)r->part.blocks);
     if (r->part.act_order)
         add(&t, "act order");
     if (r->part.sweeps)

@@ -7,6 +7,7 @@
  *   layer_stock.c  the same to block types
  *   layer_part.c  the same to codebooks
  *   rescale.c   the transform of an input
+ *   order.c     which pieces of blobs are worth their bytes
  *   advance.c   moving the states through what is rounded
  *   quantize.c  the order of steps, the plan's report, the file */
 #ifndef GS_RECIPE_WORK_H
@@ -72,7 +73,19 @@ struct gs_work {
     uint64_t done, total;      /* weights rounded */
     struct gs_quantize_seconds seconds;
     double loss, energy;
+    struct gs_piece *pieces;   /* of all blobs, in the order of the file; NULL: not known yet */
+    size_t n_pieces;
 };
+
+/* One piece behind the base of a blob. */
+struct gs_piece {
+    uint32_t item, number;     /* 1 … */
+    uint64_t offset, bytes;    /* in the item's record */
+    double value;              /* divergence that a byte of it saves */
+};
+
+/* Makes work->pieces, from what rounding has measured (order.c). All items are in the journal. */
+int gs_work_order(struct gs_work *work, struct gs_err *err) GS_MUST_USE;
 
 /* The decoder for work->lm and the calibration set. */
 int gs_work_decoder(struct gs_work *work, struct gs_err *err) GS_MUST_USE;
