@@ -121,14 +121,16 @@ static int run_once(const struct plan *p, struct gs_session *session, uint32_t n
     return rc;
 }
 
-static int run_all(struct plan *p, const struct gs_model *model, struct gs_err *err)
+static int run_all(struct plan *p, struct gs_model *model, struct gs_err *err)
 {
     struct gs_session_options options = {.ctx = p->longest + p->n_predict,
                                          .threads = p->s->threads, .exact = p->s->exact};
     struct gs_session *session = NULL;
     struct gs_model_info info;
-    int rc = gs_session_create(model, &options, &session, err);
+    int rc = load_model(model, p->s, &options, err);
 
+    if (!rc)
+        rc = gs_session_create(model, &options, &session, err);
     gs_model_info(model, &info);
     for (uint32_t i = 0; i < p->longest + p->n_predict; i++)
         p->tokens[i] = (int32_t)((UINT64_C(2654435761) * (i + 1) >> 7) % info.n_vocab);
@@ -161,6 +163,8 @@ static int time_first(const struct settings *s, double *seconds, struct gs_err *
     int32_t *tokens = NULL, first = 0;
     int rc = gs_model_open(s->argument[1], &model, err);
 
+    if (!rc)
+        rc = load_model(model, s, &options, err);
     if (!rc)
         rc = gs_session_create(model, &options, &session, err);
     if (!rc) {

@@ -245,6 +245,8 @@ static int check_extras(const struct gs_part_spec *s, const struct gs_codebook *
     if (s->blocks && (!s->low_rank || s->whiten || s->low_rank_steps || !none || s->sweeps))
         return gs_fail(err, GS_E_ARG, "blocks go with low_rank, and without whiten, "
                        "low_rank_steps, outliers and sweeps");
+    if (s->blocks && (strcmp(s->codebook, "binary") || strcmp(s->low_rank_format, "f16")))
+        return gs_fail(err, GS_E_ARG, "blocks are of codebook = binary, low_rank_format = f16");
     if (s->blocks && strcmp(s->rounder, "nearest"))
         return gs_fail(err, GS_E_ARG, "blocks are rounded one after the other: rounder = nearest");
     if (!s->low_rank && (s->whiten || s->low_rank_steps))
