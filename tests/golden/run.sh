@@ -68,7 +68,8 @@ measure gosset-stories "tokens ppl ppl_sigma" "$models/gosset-stories.gguf" \
     --text "$models/evaluation.txt" --ctx 256
 # Recipes: divergence and bits, and which one is to be better than which. Two processes take turns,
 # because so small a model keeps one processor busy; lines come in the order of the list.
-measure_recipe() { # CASE RECIPE
+measure_recipe() { # CASE "RECIPE [EVAL-OPTIONS]"
+    set -- "$1" "${2%% *}" "${2#"${2%% *}"}"
     if ! "$gosset" quantize "$models/gosset-stories.gguf" -o "$work/recipe.gguf" --quiet --json \
         --calib "$models/calibration.txt" --tokens 8192 --recipe "$2" --no-eval --overwrite \
         --threads 1 >"$work/json" 2>"$work/err"; then
@@ -78,7 +79,7 @@ measure_recipe() { # CASE RECIPE
     bits=$("$tools/json_get" bpw <"$work/json" | awk '{ printf "%.4f", $1 }')
     echo "recipe-$1,bpw,$bits" >>"$have"
     measure "recipe-$1" kld_mean "$work/recipe.gguf" --ref "$models/gosset-stories.gguf" \
-        --text "$models/evaluation.txt" --ctx 256 --chunks 4 --threads 1
+        --text "$models/evaluation.txt" --ctx 256 --chunks 4 --threads 1 $3
 }
 measure_recipes() { # every second one, from the TURN-th on
     work=$work/turn$1 n=0
