@@ -97,7 +97,7 @@ static int add_part(struct gs_student *s, const struct gs_tensor *t, const struc
 static int add_factor(struct gs_student *s, const struct gs_native_facts *facts,
                       struct matrix *m, struct gs_err *err)
 {
-    const float *base = m->native->in ? gs_transform_factor(m->native->in) : NULL;
+    const float *base = m->native->in ? gs_transform_gain(m->native->in) : NULL;
 
     m->factor = SIZE_MAX;
     if (!facts->factor || !base)
@@ -162,7 +162,7 @@ static int add_table(struct gs_student *s, const struct gs_native_facts *facts,
 static int make_k(struct gs_student *s, struct matrix *m, struct gs_err *err)
 {
     const struct gs_native *w = m->native;
-    const float *f = w->in ? gs_transform_factor(w->in) : NULL;
+    const float *f = w->in ? gs_transform_gain(w->in) : NULL;
     size_t padded = (w->rows + GS_NATIVE_ROWS - 1) / GS_NATIVE_ROWS * GS_NATIVE_ROWS;
     int rc = GS_OK;
 
@@ -335,7 +335,7 @@ struct rows_job {
 
 static void refresh_factor(const struct gs_student *s, const struct matrix *m)
 {
-    const float *f = m->native->in ? gs_transform_factor(m->native->in) : NULL;
+    const float *f = m->native->in ? gs_transform_gain(m->native->in) : NULL;
 
     for (size_t c = 0; c < m->native->cols; c++)
         m->f[c] = m->factor != SIZE_MAX ? now(s, m->factor, c) : f ? f[c] : 1;

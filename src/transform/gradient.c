@@ -234,7 +234,7 @@ void gs_transform_backward(const struct gs_transform *t, enum gs_transform_op op
         [GS_TRANSFORM_DUAL] = GS_TRANSFORM_INVERSE,
         [GS_TRANSFORM_DUAL_INVERSE] = GS_TRANSFORM_FORWARD,
     };
-    const float *f = gs_transform_factor(t);
+    const float *f = gs_transform_gain(t);
     size_t n = gs_transform_size(t);
     bool of_result = op == GS_TRANSFORM_INVERSE || op == GS_TRANSFORM_DUAL_INVERSE;
     float sign = op == GS_TRANSFORM_INVERSE || op == GS_TRANSFORM_DUAL ? -1 : 1;

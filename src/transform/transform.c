@@ -130,6 +130,11 @@ const float *gs_transform_factor(const struct gs_transform *t)
     return t->factor;
 }
 
+const float *gs_transform_gain(const struct gs_transform *t)
+{
+    return t->kind->arrange ? NULL : t->factor;
+}
+
 int gs_transform_fold(struct gs_transform *t, const struct gs_transform *inner,
                       struct gs_err *err)
 {

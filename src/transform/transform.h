@@ -97,6 +97,8 @@ size_t gs_transform_size(const struct gs_transform *t);
 
 /* (n), every value exact in f16, borrowed; NULL where the kind has none. */
 const float *gs_transform_factor(const struct gs_transform *t);
+/* The same where they are real numbers that may learn; NULL too where they mean something else. */
+const float *gs_transform_gain(const struct gs_transform *t);
 
 /* T ← T · diag(scale of `inner`), rounded to f16: QuIP's rescale in front of a rotation.
  * Both of one size; `inner` is diagonal, `t` is any kind with a factor. */

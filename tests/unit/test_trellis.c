@@ -258,7 +258,7 @@ static void exact_targets_are_found(void **state)
 /* Both kernels follow the chain of int8.h, with exact sums inside its blocks. */
 static void dots_are_sums_of_products(void **state)
 {
-    enum { TILES = 37, N = TILES * 16, BLOCKS = (N + 127) / 128 };
+    enum { TILES = 37, N = TILES * 16, BLOCKS = (N + GS_INT8_BLOCK - 1) / GS_INT8_BLOCK };
     static uint8_t codes[TILES * 160], values[TILES * 256];
     int8_t q[N];
     float scale[BLOCKS];
@@ -276,14 +276,15 @@ static void dots_are_sums_of_products(void **state)
         memset(sum, 0, sizeof sum);
         for (size_t i = 0; i < N; i++) {
             q[i] = rate == 8 ? 127 : (int8_t)((int)gs_rng_below(&rng, 255) - 127);
-            sum[i / 128] += q[i];
-            scale[i / 128] = 0.01f * (float)(1 + i / 128);
+            sum[i / GS_INT8_BLOCK] += q[i];
+            scale[i / GS_INT8_BLOCK] = 0.01f * (float)(1 + i / GS_INT8_BLOCK);
         }
         gs_kernels()->trellis_decode(codec->trellis, codes, TILES, values);
         for (size_t r = 0; r < 16; r++)
             for (size_t b = 0; b < BLOCKS; b++) {
                 int64_t part = 0;
-                for (size_t c = 128 * b; c < GS_MIN(128 * b + 128, (size_t)N); c++)
+                size_t end = GS_MIN((b + 1) * GS_INT8_BLOCK, (size_t)N);
+                for (size_t c = b * GS_INT8_BLOCK; c < end; c++)
                     part += value_of(values[c / 4 * 64 + 4 * r + c % 4]) * q[c];
                 want[r] = fmaf(scale[b], (float)part, want[r]);
             }
