@@ -212,6 +212,7 @@ static int run_source(struct comparing *w, struct gs_err *err)
     w->c->text.tokens = w->c->reference.chunks * w->c->ctx;
     hidden = gs_reference_hidden(w->reference, &n);
     gs_probe_head(w->probe, hidden, n);
+    gs_probe_shares(w->probe, w->c);
     return GS_OK;
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "compare/kernel_share.h"
 #include "core/alloc.h"
 #include "core/rng.h"
 #include "recipe/plan.h"
@@ -32,8 +33,10 @@ static const struct linear {
 
 struct sketch {
     float *rows; /* (GS_PROBE_ROWS, cols); NULL: nothing was shown */
+    float *columns; /* (cols): room of the share */
     size_t cols;
     uint64_t tokens;
+    struct gs_kernel_share share;
 };
 
 struct gs_probe {
@@ -62,7 +65,8 @@ static int prepare(struct sketch *s, const struct gs_matrix *w, struct gs_err *e
         return GS_OK;
     s->cols = w->cols;
     s->rows = gs_alloc(GS_PROBE_ROWS, w->cols * sizeof *s->rows);
-    return s->rows ? GS_OK : gs_fail_nomem(err, "inputs of matrices");
+    s->columns = gs_alloc(w->cols, sizeof *s->columns);
+    return s->rows && s->columns ? GS_OK : gs_fail_nomem(err, "inputs of matrices");
 }
 
 int gs_probe_create(const struct gs_lm *source, struct gs_probe **out, struct gs_err *err)
@@ -98,7 +102,7 @@ void gs_probe_destroy(struct gs_probe **pp)
         return;
     size_t n = (size_t)p->source->config.n_layer * GS_INPUT_BLOCK_COUNT + 1;
     for (size_t i = 0; p->inputs && i < n; i++)
-        gs_free(&p->inputs[i].rows);
+        gs_free(&p->inputs[i].rows), gs_free(&p->inputs[i].columns);
     gs_free(&p->inputs);
     gs_free(pp);
 }
@@ -106,6 +110,7 @@ void gs_probe_destroy(struct gs_probe **pp)
 /* Row and sign of a token depend on its number alone: the same for all inputs. */
 static void add(struct sketch *s, const float *x, size_t T)
 {
+    gs_kernel_share_add(&s->share, x, T, s->cols, s->columns);
     for (size_t t = 0; t < T; t++, x += s->cols) {
         struct gs_rng rng;
         gs_rng_init(&rng, s->tokens++, 0);
@@ -170,6 +175,21 @@ int gs_probe_list(const struct gs_probe *p, struct gs_comparison *c, struct gs_e
             c->kinds[c->n_kinds++] = linears[i].kind;
     }
     return rc ? rc : add_matrix(c, "output", 0, n_layer, true, err);
+}
+
+void gs_probe_shares(const struct gs_probe *p, struct gs_comparison *c)
+{
+    for (size_t i = 0; i < c->n_matrices; i++) {
+        struct gs_compared_matrix *m = &c->matrices[i];
+        enum gs_plan_input input = 0;
+        for (size_t l = 0; !m->head && l < GS_COUNT(linears); l++)
+            if (!strcmp(linears[l].kind, c->kinds[m->kind]))
+                input = linears[l].input;
+        const struct gs_kernel_share *share =
+            m->head ? &head_of(p)->share : &sketch_of(p, m->block, input)->share;
+        m->lost_by_token = (double)share->token / (double)share->entries;
+        m->lost_crosswise = (double)share->cross / (double)share->entries;
+    }
 }
 
 /* ---- measuring ---------------------------------------------------------------------------- */

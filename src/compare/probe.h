@@ -34,6 +34,10 @@ void gs_probe_head(struct gs_probe *probe, const float *x, size_t n);
 int gs_probe_list(const struct gs_probe *probe, struct gs_comparison *comparison,
                   struct gs_err *err) GS_MUST_USE;
 
+/* Fills in what 8-bit activations would lose of each matrix's input (kernel_share.h); NaN for
+ * inputs that were not shown. */
+void gs_probe_shares(const struct gs_probe *probe, struct gs_comparison *comparison);
+
 /* errors (n_matrices) of a model made from the source, NaN where it has no such matrix; *total:
  * the quotient of the sums over the blocks' matrices. */
 int gs_probe_measure(const struct gs_probe *probe, const struct gs_lm *model,

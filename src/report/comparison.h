@@ -17,6 +17,8 @@ struct gs_compared_matrix {
     size_t kind;       /* of comparison->kinds */
     uint32_t block;
     bool head;         /* the output matrix: in no block */
+    /* Shares of the input's entries that 8-bit activations make zero (compare/kernel_share.h). */
+    double lost_by_token, lost_crosswise;
 };
 
 /* A text, by its facts. */

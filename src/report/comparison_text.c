@@ -109,6 +109,16 @@ static void put_facts(struct gs_json_text *j, const struct gs_comparison *c)
     for (size_t i = 0; i < c->n_matrices; i++)
         gs_json_string(j, NULL, c->matrices[i].name);
     gs_json_end(j, ']');
+    gs_json_begin(j, "activations_lost", '{'); /* of 8 bits a matrix's input makes zero */
+    gs_json_begin(j, "by_token", '[');
+    for (size_t i = 0; i < c->n_matrices; i++)
+        gs_json_number(j, NULL, c->matrices[i].lost_by_token, 6);
+    gs_json_end(j, ']');
+    gs_json_begin(j, "crosswise", '[');
+    for (size_t i = 0; i < c->n_matrices; i++)
+        gs_json_number(j, NULL, c->matrices[i].lost_crosswise, 6);
+    gs_json_end(j, ']');
+    gs_json_end(j, '}');
 }
 
 int gs_comparison_text(const struct gs_comparison *c, char **text, size_t *n,

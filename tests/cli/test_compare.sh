@@ -26,6 +26,8 @@ is "$(json rows_planned)" 5
 is "$(json rows.3.failure | grep -c 'neither a recipe nor a file')" 1
 is "$(json rows.1.recipe)" gptq,damping=0.02
 is "$(json rows.0.passes)$(json rows.1.passes)" 02
+within "$(json activations_lost.crosswise.3)" 0.0001 "$(json activations_lost.by_token.3)"
+within "$(json activations_lost.by_token.14)" 0 1
 rtn=$(json rows.0.kld_mean) gptq=$(json rows.1.kld_mean)
 within "$gptq" 0.0001 "$rtn"
 within "$(json rows.1.layer_error)" 0.0001 "$(json rows.0.layer_error)"
