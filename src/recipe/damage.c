@@ -11,6 +11,7 @@
 #include "core/alloc.h"
 #include "core/rng.h"
 #include "linalg/gram.h"
+#include "recipe/predictions.h"
 #include "round/block.h"
 
 #define SEQUENCES 4             /* for second moments */
@@ -18,15 +19,13 @@
 #define LOGITS_MAX ((size_t)1 << 24)
 #define PROBES 6                /* blocks with forward passes */
 #define ROWS 24                 /* of a matrix that are rounded to each type */
-#define LEAST 1e-9              /* divergence below which a probe is noise */
 
 struct measuring {
     struct gs_work *work;
     struct gs_damage *out;
-    size_t sequences, positions;
+    size_t sequences;
+    struct gs_predictions predictions;
     float *x, *norm;            /* (sequences · ctx, C); (ctx, C) */
-    float *ref;                 /* (positions, V) log-probabilities */
-    float *logits;
     double *row_mass;           /* (V) Σ_t p (1 − p) over the positions' number */
     double *h[GS_INPUT_HEAD + 1];
     const struct gs_block_weights *block;
@@ -53,51 +52,6 @@ static void list_types(struct gs_damage *out)
         if (wanted)
             out->types[out->n_types++] = gs_format_at(i)->type;
     }
-}
-
-/* ---- predictions -------------------------------------------------------------------------- */
-
-/* Rows of logits to log-probabilities. */
-static void log_softmax(float *x, size_t rows, size_t n)
-{
-    for (size_t r = 0; r < rows; r++, x += n) {
-        double top = (double)x[0], sum = 0;
-        for (size_t i = 1; i < n; i++)
-            top = GS_MAX(top, (double)x[i]);
-        for (size_t i = 0; i < n; i++)
-            sum += exp((double)x[i] - top);
-        double norm = top + log(sum);
-        for (size_t i = 0; i < n; i++)
-            x[i] = (float)((double)x[i] - norm);
-    }
-}
-
-/* Log-probabilities at the last positions of the first sequence. */
-static int predict(struct measuring *m, float *out)
-{
-    struct gs_work *work = m->work;
-    size_t ctx = work->calib.ctx;
-
-    gs_decoder_rewind(work->decoder, 0);
-    int rc = gs_decoder_forward(work->decoder, work->calib.tokens, ctx, m->err);
-    if (!rc) {
-        gs_decoder_logits(work->decoder, ctx - m->positions, m->positions, out);
-        log_softmax(out, m->positions, work->lm->config.n_vocab);
-    }
-    return rc;
-}
-
-static double divergence(const struct measuring *m)
-{
-    size_t n = m->positions * m->work->lm->config.n_vocab;
-    double sum = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        double p = exp((double)m->ref[i]);
-        if (p > 0)
-            sum += p * ((double)m->ref[i] - (double)m->logits[i]);
-    }
-    return GS_MAX(sum / (double)m->positions, LEAST);
 }
 
 /* ---- errors of a matrix ------------------------------------------------------------------- */
@@ -180,10 +134,11 @@ static int probe(struct measuring *m, size_t index, double *h)
             .data = dst, .type = type, .rows = item->rows, .cols = item->cols,
             .row_bytes = row_bytes};
         gs_block_split(&work->lm->config, block);
-        rc = predict(m, m->logits);
+        rc = gs_predictions_take(&m->predictions, m->err);
         *block = saved;
         double rho = result.energy > 0 ? result.loss / result.energy : 0;
-        m->sensitivity[index] = rho > 0 ? divergence(m) / rho : LEAST;
+        m->sensitivity[index] = rho > 0 ? gs_predictions_divergence(&m->predictions) / rho
+                                        : GS_DIVERGENCE_LEAST;
     }
     gs_free(&dst);
     gs_free(&w);
@@ -308,10 +263,10 @@ static int probe_embedding(struct measuring *m, double *out)
         gs_decoder_block(work->decoder, il, &work->lm->blocks[il], GS_BLOCK_WHOLE, m->norm, ctx);
     if (!rc) {
         gs_decoder_final_norm(work->decoder, m->norm, ctx, m->norm);
-        gs_decoder_head(work->decoder, m->norm + (ctx - m->positions) * C, m->positions,
-                        m->logits);
-        log_softmax(m->logits, m->positions, work->lm->config.n_vocab);
-        *out = divergence(m) / ((double)noise * (double)noise);
+        gs_decoder_head(work->decoder, m->norm + (ctx - m->predictions.positions) * C,
+                        m->predictions.positions, m->predictions.logits);
+        gs_predictions_normalize(&m->predictions);
+        *out = gs_predictions_divergence(&m->predictions) / ((double)noise * (double)noise);
     }
     return rc;
 }
@@ -396,21 +351,17 @@ static int prepare(struct measuring *m)
     int rc = GS_OK;
 
     m->sequences = GS_MIN(work->calib.sequences, (size_t)SEQUENCES);
-    m->positions = GS_MAX(GS_MIN(GS_MIN(ctx, (size_t)POSITIONS), LOGITS_MAX / V), 1u);
     m->x = gs_alloc(m->sequences * ctx * C, sizeof *m->x);
     m->norm = gs_alloc(ctx * C, sizeof *m->norm);
-    m->ref = gs_alloc(m->positions * V, sizeof *m->ref);
-    m->logits = gs_alloc(m->positions * V, sizeof *m->logits);
     m->row_mass = gs_alloc(V, sizeof *m->row_mass);
     m->sensitivity = gs_alloc(work->plan.n_items, sizeof *m->sensitivity);
     m->out->of = gs_alloc(work->plan.n_items * m->out->n_types, sizeof *m->out->of);
-    if (!m->x || !m->norm || !m->ref || !m->logits || !m->row_mass || !m->sensitivity ||
-        !m->out->of)
+    if (!m->x || !m->norm || !m->row_mass || !m->sensitivity || !m->out->of)
         return gs_fail_nomem(m->err, "measuring damage");
-    rc = predict(m, m->ref);
-    for (size_t i = 0; !rc && i < m->positions * V; i++) {
-        double p = exp((double)m->ref[i]);
-        m->row_mass[i % V] += p * (1 - p) / (double)m->positions;
+    rc = gs_predictions_create(work, POSITIONS, LOGITS_MAX, &m->predictions, m->err);
+    for (size_t i = 0; !rc && i < m->predictions.positions * V; i++) {
+        double p = exp((double)m->predictions.ref[i]);
+        m->row_mass[i % V] += p * (1 - p) / (double)m->predictions.positions;
     }
     for (size_t s = 0; !rc && s < m->sequences; s++)
         rc = gs_decoder_embed(work->decoder, work->calib.tokens + s * ctx, ctx,
@@ -443,8 +394,7 @@ int gs_damage_measure(struct gs_work *work, struct gs_damage *out, struct gs_err
         gs_free(&m.h[i]);
     gs_free(&m.x);
     gs_free(&m.norm);
-    gs_free(&m.ref);
-    gs_free(&m.logits);
+    gs_predictions_clear(&m.predictions);
     gs_free(&m.row_mass);
     gs_free(&m.sensitivity);
     if (rc)

@@ -16,60 +16,19 @@
 
 #include "core/alloc.h"
 #include "core/cursor.h"
-#include "core/half.h"
-#include "recipe/work.h"
+#include "recipe/predictions.h"
 
 #define PROBES 8          /* blocks that are measured */
 #define POSITIONS 64      /* whose predictions are compared */
 #define LOGITS_MAX ((size_t)1 << 23)
-#define LEAST 1e-9        /* divergence that is noise */
 
 struct ordering {
     struct gs_work *work;
     double *sensitivity;  /* (n_items); 0: not measured */
-    size_t positions;
-    float *ref, *logits;  /* (positions, V) log-probabilities */
+    struct gs_predictions predictions;
 };
 
 /* ---- sensitivities ------------------------------------------------------------------------ */
-
-static void log_softmax(float *x, size_t n)
-{
-    double top = (double)x[0], sum = 0;
-
-    for (size_t i = 1; i < n; i++)
-        top = GS_MAX(top, (double)x[i]);
-    for (size_t i = 0; i < n; i++)
-        sum += exp((double)x[i] - top);
-    for (size_t i = 0; i < n; i++)
-        x[i] = (float)((double)x[i] - top - log(sum));
-}
-
-/* Log-probabilities of the last positions of the first sequence. */
-static int predict(const struct ordering *o, float *out, struct gs_err *err)
-{
-    struct gs_work *work = o->work;
-    size_t ctx = work->calib.ctx, V = work->lm->config.n_vocab;
-
-    gs_decoder_rewind(work->decoder, 0);
-    int rc = gs_decoder_forward(work->decoder, work->calib.tokens, ctx, err);
-    if (rc)
-        return rc;
-    gs_decoder_logits(work->decoder, ctx - o->positions, o->positions, out);
-    for (size_t i = 0; i < o->positions; i++)
-        log_softmax(out + i * V, V);
-    return GS_OK;
-}
-
-static double divergence(const struct ordering *o)
-{
-    size_t n = o->positions * o->work->lm->config.n_vocab;
-    double sum = 0;
-
-    for (size_t i = 0; i < n; i++)
-        sum += exp((double)o->ref[i]) * ((double)o->ref[i] - (double)o->logits[i]);
-    return GS_MAX(sum / (double)o->positions, LEAST);
-}
 
 /* The loss with the first pieces … of the item, and its energy. */
 static int read_losses(const struct gs_work *work, size_t index, double *losses, double *energy,
@@ -121,7 +80,7 @@ static int run_with(struct ordering *o, size_t index, const float *w, struct gs_
         saved = *block;
         *gs_work_field(block, item) = matrix;
         gs_block_split(&lm->config, block);
-        rc = predict(o, o->logits, err);
+        rc = gs_predictions_take(&o->predictions, err);
         *block = saved;
         return rc;
     }
@@ -130,7 +89,7 @@ static int run_with(struct ordering *o, size_t index, const float *w, struct gs_
         lm->model.token_embd = matrix;
     if (item->input == GS_INPUT_HEAD)
         lm->model.output = matrix;
-    rc = predict(o, o->logits, err);
+    rc = gs_predictions_take(&o->predictions, err);
     lm->model = model;
     return rc;
 }
@@ -146,7 +105,7 @@ static int probe(struct ordering *o, size_t index, struct gs_err *err)
     if (!rc && !(rc = decode_base(o->work, index, w, err)))
         rc = run_with(o, index, w, err);
     if (!rc && losses[0] > 0)
-        o->sensitivity[index] = divergence(o) * energy / losses[0];
+        o->sensitivity[index] = gs_predictions_divergence(&o->predictions) * energy / losses[0];
     gs_free(&w);
     return rc;
 }
@@ -155,15 +114,8 @@ static int measure(struct ordering *o, struct gs_err *err)
 {
     struct gs_work *work = o->work;
     uint32_t n_layer = work->lm->config.n_layer, step = GS_MAX(n_layer / PROBES, 1u);
-    size_t V = work->lm->config.n_vocab;
-    int rc;
+    int rc = gs_predictions_create(work, POSITIONS, LOGITS_MAX, &o->predictions, err);
 
-    o->positions = GS_MAX(GS_MIN(GS_MIN(work->calib.ctx, (size_t)POSITIONS), LOGITS_MAX / V), 1u);
-    o->ref = gs_alloc(o->positions * V, sizeof *o->ref);
-    o->logits = gs_alloc(o->positions * V, sizeof *o->logits);
-    if (!o->ref || !o->logits)
-        return gs_fail_nomem(err, "measuring pieces");
-    rc = predict(o, o->ref, err);
     for (size_t i = 0; !rc && i < work->plan.n_items; i++) {
         const struct gs_plan_item *item = &work->plan.items[i];
         if (item->part && item->pieces > 1 &&
@@ -270,7 +222,6 @@ int gs_work_order(struct gs_work *work, struct gs_err *err)
     if (!rc)
         qsort(work->pieces, n, sizeof *work->pieces, compare_pieces);
     gs_free(&o.sensitivity);
-    gs_free(&o.ref);
-    gs_free(&o.logits);
+    gs_predictions_clear(&o.predictions);
     return rc;
 }

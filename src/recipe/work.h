@@ -8,6 +8,7 @@
  *   layer_part.c  the same to codebooks
  *   rescale.c   the transform of an input
  *   order.c     which pieces of blobs are worth their bytes
+ *   predictions.c  what a change does to predictions
  *   advance.c   moving the states through what is rounded
  *   quantize.c  the order of steps, the plan's report, the file */
 #ifndef GS_RECIPE_WORK_H
