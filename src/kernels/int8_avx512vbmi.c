@@ -2,8 +2,6 @@
  * 8-bit activations (int8.h). A product keeps up to 4 block rows × 6 vectors of sums in
  * registers; weights are loaded once for 6 vectors, activations broadcast once for 4 block
  * rows. VPDPBUSD multiplies 128 + value, so sums begin at −128 · Σ q. */
-#include <math.h>
-
 #include "kernels/dot4_avx512vbmi.h"
 #include "kernels/tile_avx2.h"
 
@@ -25,31 +23,25 @@ static GS_ALWAYS_INLINE void round16(__m512 x, __m512 inverse, const struct gs_i
     _mm_storeu_si128((void *)(out->low + i), _mm512_cvtepi32_epi8(q));
 }
 
-/* One block, its elements in 4 registers. */
-static float quantize_block(const float *x, const struct gs_int8 *out)
+static inline uint32_t largest_bits(const float x[GS_INT8_BLOCK])
 {
     __m512i top = _mm512_setzero_si512();
-    __m512 v[4];
-    float largest, scale = 0;
 
-    for (size_t j = 0; j < 4; j++) {
-        v[j] = _mm512_loadu_ps(x + 16 * j);
-        top = _mm512_max_epi32(
-            top, _mm512_and_si512(_mm512_castps_si512(v[j]), _mm512_set1_epi32(0x7fffffff)));
-    }
-    uint32_t bits = (uint32_t)_mm512_reduce_max_epi32(top);
-    memcpy(&largest, &bits, sizeof largest);
-    if (bits < 0x7f800000u && largest >= GS_INT8_TINY) {
-        for (size_t j = 0; j < 4; j++)
-            round16(v[j], _mm512_set1_ps(127.0f / largest), out, 16 * j);
-        scale = largest / 127.0f;
-    } else {
-        memset(out->q, 0, GS_INT8_BLOCK);
-        if (out->low)
-            memset(out->low, 0, GS_INT8_BLOCK);
-        scale = bits < 0x7f800000u ? 0 : NAN;
-    }
-    return put_sums(out, scale);
+    for (size_t j = 0; j < GS_INT8_BLOCK; j += 16)
+        top = _mm512_max_epi32(top, _mm512_and_si512(_mm512_loadu_si512(x + j),
+                                                     _mm512_set1_epi32(0x7fffffff)));
+    return (uint32_t)_mm512_reduce_max_epi32(top);
+}
+
+static inline void round_block(const float *x, float inverse, const struct gs_int8 *out)
+{
+    for (size_t j = 0; j < GS_INT8_BLOCK; j += 16)
+        round16(_mm512_loadu_ps(x + j), _mm512_set1_ps(inverse), out, j);
+}
+
+static float quantize_block(const float *x, const struct gs_int8 *out)
+{
+    return quantize_with(x, out, (struct gs_int8_steps){largest_bits, round_block, put_sums});
 }
 
 /* The lanes of int8.h: step s of 16 groups is every fourth dword from s on. */

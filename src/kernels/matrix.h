@@ -31,4 +31,21 @@ GS_MATRIX_KERNELS(neon);
 typedef void (*gs_panel_f16_rows_fn)(const float *a, const uint16_t *b, size_t k, float *c,
                                      size_t c_stride);
 
+/* The kernel of a level whose `product` takes up to 4 rows × 16 columns. */
+#define GS_PANEL_F16_4X16(isa, product)                                                        \
+    GS_PANEL_F16_ROWS(product, 1)                                                              \
+    GS_PANEL_F16_ROWS(product, 2)                                                              \
+    GS_PANEL_F16_ROWS(product, 3)                                                              \
+    GS_PANEL_F16_ROWS(product, 4)                                                              \
+    void gs_panel_f16_##isa(const float *a, size_t rows, const uint16_t *b, size_t k,          \
+                            float *c, size_t c_stride)                                         \
+    {                                                                                          \
+        static const gs_panel_f16_rows_fn by_rows[] = {product##_1, product##_2, product##_3,  \
+                                                       product##_4};                           \
+        for (size_t i = 0; i < rows; i += GS_COUNT(by_rows))                                   \
+            for (size_t j = 0; j < GS_PANEL_F32; j += 16)                                      \
+                by_rows[GS_MIN(rows - i, GS_COUNT(by_rows)) - 1](                              \
+                    a + i, b + j, k, c + i * c_stride + j, c_stride);                          \
+    }
+
 #endif

@@ -61,22 +61,7 @@ static GS_ALWAYS_INLINE void panel_f16(const float *a, size_t rows, const uint16
             vst1q_f32(c + i * c_stride + 4 * j, s[i][j]);
 }
 
-GS_PANEL_F16_ROWS(panel_f16, 1)
-GS_PANEL_F16_ROWS(panel_f16, 2)
-GS_PANEL_F16_ROWS(panel_f16, 3)
-GS_PANEL_F16_ROWS(panel_f16, 4)
-
-void gs_panel_f16_neon(const float *a, size_t rows, const uint16_t *b, size_t k, float *c,
-                       size_t c_stride)
-{
-    static const gs_panel_f16_rows_fn by_rows[] = {panel_f16_1, panel_f16_2, panel_f16_3,
-                                                   panel_f16_4};
-
-    for (size_t i = 0; i < rows; i += GS_COUNT(by_rows))
-        for (size_t j = 0; j < GS_PANEL_F32; j += 16)
-            by_rows[GS_MIN(rows - i, GS_COUNT(by_rows)) - 1](a + i, b + j, k,
-                                                             c + i * c_stride + j, c_stride);
-}
+GS_PANEL_F16_4X16(neon, panel_f16)
 
 static void panel_f64_8x4(const double *a, const double *b, size_t k, double *c,
                           size_t c_stride)

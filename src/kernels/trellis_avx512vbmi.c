@@ -9,6 +9,7 @@
  *       ─ VPDPBUSD       ─▶ 16 rows × 4 columns into 16 sums, which began at −128 · Σx */
 #include <immintrin.h>
 
+#include "kernels/dot4_avx512vbmi.h"
 #include "kernels/viterbi.h"
 
 struct decoder {
@@ -90,14 +91,6 @@ void gs_trellis_decode_avx512vbmi(const struct gs_trellis *t, const uint8_t *cod
         decode(&d, codes, tiles, t->rate, values, false, false);
 }
 
-static inline __m512i four(const int8_t *x)
-{
-    int32_t v;
-
-    __builtin_memcpy(&v, x, sizeof v);
-    return _mm512_set1_epi32(v);
-}
-
 static GS_ALWAYS_INLINE void dot(const struct decoder *d, const uint8_t *codes, size_t tiles,
                                  size_t rate, const struct gs_int8 *x, float y[16], bool wide,
                                  bool signs)
@@ -114,7 +107,7 @@ static GS_ALWAYS_INLINE void dot(const struct decoder *d, const uint8_t *codes, 
             for (unsigned c = 0; c < 4; c++)
                 acc[c] = _mm512_dpbusd_epi32(
                     acc[c], values_of(d, load_chunk(d, codes, rate, c), wide, signs),
-                    four(q + 4 * c));
+                    four_wide(q + 4 * c));
         }
         __m512i sum = _mm512_add_epi32(_mm512_add_epi32(acc[0], acc[1]),
                                        _mm512_add_epi32(acc[2], acc[3]));
