@@ -60,10 +60,7 @@ static const struct option model_options[] = {
      offsetof(struct settings, predict_tokens), 0, 1 << 20},
     {0, "repeat", "N", "runs, of which the medians are told; 0 = 5", &kind_u32,
      offsetof(struct settings, repeat), 0, 1000},
-    {0, "bits", "N", "of a file that serves several precisions: load so many bits a weight; 0 = "
-     "all", &kind_u32, offsetof(struct settings, bits), 0, 64},
-    {0, "memory", "SIZE", "load as much of a file in pieces as goes into this memory with context "
-     "and buffers: 700MB, 3.5GiB; 0 = all", &kind_bytes, offsetof(struct settings, memory), 0, 0},
+    LOAD_OPTIONS,
     {0, "exact", NULL, "multiply in f32 instead of integers", &kind_flag,
      offsetof(struct settings, exact), 0, 0},
     {0, "cold", NULL, "also the first token after the file's pages were dropped", &kind_flag,

@@ -195,10 +195,7 @@ static const struct option options[] = {
      offsetof(struct settings, limit), 0, 0},
     {0, "batch", "N", "most tokens in a forward pass; 0 = 128", &kind_u32,
      offsetof(struct settings, batch), 0, 65536},
-    {0, "bits", "N", "of a file that serves several precisions: load so many bits a weight; 0 = "
-     "all", &kind_u32, offsetof(struct settings, bits), 0, 64},
-    {0, "memory", "SIZE", "load as much of a file in pieces as goes into this memory with context "
-     "and buffers: 700MB, 3.5GiB; 0 = all", &kind_bytes, offsetof(struct settings, memory), 0, 0},
+    LOAD_OPTIONS,
     {0, "exact", NULL, "multiply in f32 instead of integers: slower (a reference always is)",
      &kind_flag, offsetof(struct settings, exact), 0, 0},
 };

@@ -216,10 +216,7 @@ static const struct option context_options[] = {
     {'c', "ctx", "N", "positions of the context; 0 = as many as the model was trained with, "
      "at most 4096", &kind_u32, AT(ctx), 0, 1 << 30},
     {0, "batch", "N", "most tokens in a forward pass; 0 = 512", &kind_u32, AT(batch), 0, 65536},
-    {0, "bits", "N", "of a file that serves several precisions: load so many bits a weight; 0 = "
-     "all", &kind_u32, AT(bits), 0, 64},
-    {0, "memory", "SIZE", "load as much of a file in pieces as goes into this memory with context "
-     "and buffers: 700MB, 3.5GiB; 0 = all", &kind_bytes, AT(memory), 0, 0},
+    LOAD_OPTIONS,
     {0, "kv-f32", NULL, "keep the KV cache in f32 instead of f16", &kind_flag, AT(kv_f32), 0, 0},
     {0, "exact", NULL, "multiply in f32 instead of integers: slower", &kind_flag,
      AT(exact), 0, 0},

@@ -105,6 +105,14 @@ struct option {
     double min, max;
 };
 
+/* Rows of a list of options: how much of a file in pieces is loaded. */
+#define LOAD_OPTIONS                                                                           \
+    {0, "bits", "N", "of a file that serves several precisions: load so many bits a weight; "  \
+     "0 = all", &kind_u32, offsetof(struct settings, bits), 0, 64},                            \
+    {0, "memory", "SIZE", "load as much of a file in pieces as goes into this memory with "    \
+     "context and buffers: 700MB, 3.5GiB; 0 = all", &kind_bytes,                               \
+     offsetof(struct settings, memory), 0, 0}
+
 struct option_group {
     const char *title;
     const struct option *options;

@@ -20,6 +20,7 @@
 
 #include "codebook/members.h"
 #include "core/alloc.h"
+#include "core/cursor.h"
 #include "core/half.h"
 
 enum { KEY_RULE, KEY_LOW };
@@ -240,7 +241,7 @@ static int nested_read(struct gs_codebook *codebook, const uint8_t *src, struct 
     struct nested *self = (struct nested *)codebook;
 
     for (unsigned i = 0; i + 1 < SLICES; i++) {
-        float ratio = gs_f16_to_f32((uint16_t)(src[2 * i] | src[2 * i + 1] << 8));
+        float ratio = gs_f16_to_f32(gs_load_u16(src + 2 * i));
         if (!(ratio > 0) || !isfinite(ratio))
             return gs_fail(err, GS_E_FORMAT, "codebook nested: a factor that cannot be");
         self->ratio[i] = ratio;

@@ -27,13 +27,20 @@ static float weigh(struct gs_point_run run, size_t n, const float *x, const floa
     return fold(lanes);
 }
 
+static GS_ALWAYS_INLINE float nearest_step(float t, float low, float high)
+{
+    t = t > low ? t : low;
+    t = t < high ? t : high;
+    return (t + GS_ROUNDER) - GS_ROUNDER;
+}
+
 float gs_steps_nearest(const struct gs_points *points, struct gs_point_run run, size_t n,
                        const float *x, const float *h, float *v, uint32_t *codes)
 {
     float inverse = gs_point_inverse(run), low = points->low, high = points->high;
 
     for (size_t i = 0; i < n; i++)
-        v[i] = gs_nearest_step((x[i] + run.b) * inverse, low, high);
+        v[i] = nearest_step((x[i] + run.b) * inverse, low, high);
     for (size_t i = 0; codes && i < n; i++)
         codes[i] = (uint32_t)(int)(v[i] - low);
     return weigh(run, n, x, h, v);
@@ -77,7 +84,7 @@ static GS_ALWAYS_INLINE double feedback(const struct gs_points *points, bool is_
         float x = f->w[j] + f->c[j], t = (x + run.b) * inverse, v;
         uint32_t code;
         if (is_steps) {
-            v = gs_nearest_step(t, points->low, points->high);
+            v = nearest_step(t, points->low, points->high);
             code = (uint32_t)(int)(v - points->low);
         } else {
             code = 0;

@@ -68,14 +68,6 @@ static inline float gs_point_inverse(struct gs_point_run run)
 /* Adding and taking away 1.5 · 2^23 leaves the nearest integer, ties to even. */
 #define GS_ROUNDER 12582912.0f
 
-/* The nearest of the steps low … high to t, without branches, for vectors. */
-static GS_ALWAYS_INLINE float gs_nearest_step(float t, float low, float high)
-{
-    t = t > low ? t : low;
-    t = t < high ? t : high;
-    return (t + GS_ROUNDER) - GS_ROUNDER;
-}
-
 /* Low nibbles first half, high nibbles second half of `bytes` bytes. */
 static inline void gs_put_halves(const uint32_t *codes, size_t bytes, uint8_t *dst)
 {

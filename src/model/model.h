@@ -43,11 +43,11 @@ struct gs_decoder_options {
     struct gs_team *team; /* borrowed; NULL = this thread only */
 };
 
-/* All memory of a run is taken here; forward and logits allocate nothing. */
 /* Bytes that a decoder would take; of lm only the configuration counts and whether there are
  * native matrices. */
 uint64_t gs_decoder_need(const struct gs_lm *lm, const struct gs_decoder_options *options);
 
+/* All memory of a run is taken here; forward and logits allocate nothing. */
 int gs_decoder_create(struct gs_lm *lm, const struct gs_decoder_options *options,
                       struct gs_decoder **out, struct gs_err *err) GS_MUST_USE;
 void gs_decoder_destroy(struct gs_decoder **decoder);

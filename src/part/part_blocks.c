@@ -13,6 +13,7 @@
 
 #include "compensate/sign_block.h"
 #include "core/alloc.h"
+#include "core/cursor.h"
 #include "core/half.h"
 #include "kernels/kernels.h"
 #include "part/members.h"
@@ -24,12 +25,6 @@
 static size_t component_bytes(const struct gs_part_stack *s)
 {
     return 8 + 2 * (s->rows + s->cols);
-}
-
-static float get_f32(const uint8_t *p)
-{
-    return gs_f32_from_bits(p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
-                            (uint32_t)p[3] << 24);
 }
 
 /* Infinite if any is not finite. */
@@ -54,8 +49,8 @@ static double block_bound(const struct gs_part_stack *s, const uint8_t *block)
 
     for (size_t k = 0; k < s->rank; k++, p += component_bytes(s)) {
         const uint8_t *b = p + 4 + 2 * s->rows;
-        double left = fabs((double)get_f32(p)) * (1 + largest_f16(p + 4, s->rows));
-        double right = fabs((double)get_f32(b)) * (1 + largest_f16(b + 4, s->cols));
+        double left = fabs((double)gs_load_f32(p)) * (1 + largest_f16(p + 4, s->rows));
+        double right = fabs((double)gs_load_f32(b)) * (1 + largest_f16(b + 4, s->cols));
         sum += (1 + left) * (1 + right); /* no factor by itself is beyond the bound */
     }
     return sum;
@@ -92,7 +87,7 @@ static void add_components(const struct gs_part_stack *s, const uint8_t *block, 
 
     for (size_t k = 0; k < s->rank; k++, p += component_bytes(s)) {
         const uint8_t *b = p + 4 + 2 * s->rows;
-        float a = get_f32(p) * gs_f16_to_f32(gs_load_u16(p + 4 + 2 * r)) * get_f32(b);
+        float a = gs_load_f32(p) * gs_f16_to_f32(gs_load_u16(p + 4 + 2 * r)) * gs_load_f32(b);
         axpy(a, b + 4 + 2 * first, sum, n);
     }
 }
