@@ -9,9 +9,12 @@
 
 static int run(const struct settings *s)
 {
+    const struct gs_session_options session = {.ctx = s->ctx};
+    const struct gs_load_options load = {.bits = s->bits, .memory = s->memory,
+                                         .session = &session};
     struct gs_convert_options options = {
         .type = s->type, .fold = s->fold && strcmp(s->fold, "none") ? s->fold : NULL,
-        .overwrite = s->overwrite, .threads = s->threads, .progress = progress};
+        .load = &load, .overwrite = s->overwrite, .threads = s->threads, .progress = progress};
     struct gs_convert_result result;
     struct gs_err err = {0};
     char size[32];
@@ -44,6 +47,12 @@ static const struct option options[] = {
     {0, "fold", "LIST", "rotations folded into the weights, names with commas of rotate-residual, "
      "untie, rotate-values; the model stays the same function", &kind_string,
      offsetof(struct settings, fold), 0, 0},
+    {0, "bits", "N", "of a file that serves several precisions: keep only what run --bits N loads",
+     &kind_u32, offsetof(struct settings, bits), 0, 64},
+    {0, "memory", "SIZE", "of a file in pieces: keep only what run --memory SIZE loads on as many "
+     "threads", &kind_bytes, offsetof(struct settings, memory), 0, 0},
+    {'c', "ctx", "N", "with --memory: positions of the run's context; 0 = as many as the model was "
+     "trained with, at most 4096", &kind_u32, offsetof(struct settings, ctx), 0, 1 << 30},
     {0, "overwrite", NULL, "replace FILE if it is a GGUF file", &kind_flag,
      offsetof(struct settings, overwrite), 0, 0},
 };
@@ -56,7 +65,8 @@ const struct command command_convert = {
     .details = "Vectors and norms become f32. The file appears under its name when it is whole;\n"
                "an interrupted run leaves nothing behind.\n",
     .examples = "  gosset convert ./SmolLM2-135M -o smollm2-bf16.gguf\n"
-                "  gosset convert big-00001-of-00004.gguf -o big-q8.gguf --type q8_0\n",
+                "  gosset convert big-00001-of-00004.gguf -o big-q8.gguf --type q8_0\n"
+                "  gosset convert matryoshka.gguf -o three-bits.gguf --bits 3\n",
     .n_arguments = 1,
     .groups = {&group, &group_compute, &group_output},
     .run = run,

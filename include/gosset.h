@@ -343,6 +343,8 @@ struct gs_convert_options {
     const char *type; /* "f32", "f16", "bf16", "q8_0" for matrices; NULL = as stored */
     const char *fold; /* rotations to fold into the weights, as in gs_quantize_options; matrices
                          are then f32 where type is NULL. NULL: none */
+    const struct gs_load_options *load; /* of a file in pieces, keep those that gs_model_load would
+                         load by its bits, memory and session. NULL: all */
     bool overwrite;   /* replace an existing GGUF file, if it is not part of src */
     int threads;
     gs_progress_fn progress;

@@ -35,10 +35,6 @@ int gs_api_tokenizer(const struct gs_model *model, const struct gs_tokenizer **o
 int gs_api_lm(const struct gs_model *model, const struct gs_load_options *options,
               struct gs_lm **out, struct gs_err *err) GS_MUST_USE;
 
-/* Positions and batch of a session, by what its options leave open. */
-uint32_t gs_api_session_ctx(const struct gs_session_options *options, uint32_t trained);
-uint32_t gs_api_session_batch(const struct gs_session_options *options, uint32_t ctx);
-
 /* Both, for measuring. */
 int gs_api_subject(const struct gs_model *model, const struct gs_load_options *options,
                    struct gs_subject *out, struct gs_err *err)

@@ -255,10 +255,9 @@ static int open_lm(const struct gs_model *model, const struct gs_load_options *o
     struct gs_lm_options o = {.exact = options->exact, .bits = options->bits,
                               .memory = options->memory};
     int rc = model->part_file || chosen ? gs_team_create(options->threads, &o.team, err) : GS_OK;
-    struct gs_decoder_options run = {.kv_f32 = s->kv_f32, .exact = s->exact, .team = o.team,
-                                     .ctx = gs_api_session_ctx(s, model->info.n_ctx_train)};
+    struct gs_decoder_options run = {.team = o.team};
 
-    run.batch = gs_api_session_batch(s, run.ctx);
+    gs_decoder_for_session(s, model->info.n_ctx_train, &run);
     if (chosen)
         o.run = &run;
     if (!rc)

@@ -17,8 +17,6 @@
 #include "core/clock.h"
 #include "model/sampler.h"
 
-#define CTX_DEFAULT 4096
-#define BATCH_DEFAULT 512
 #define CTX_MAX (1u << 30)
 
 struct gs_session {
@@ -37,16 +35,6 @@ struct gs_session {
     size_t piece_bytes;
 };
 
-uint32_t gs_api_session_ctx(const struct gs_session_options *o, uint32_t trained)
-{
-    return o->ctx ? o->ctx : trained ? GS_MIN(trained, (uint32_t)CTX_DEFAULT) : CTX_DEFAULT;
-}
-
-uint32_t gs_api_session_batch(const struct gs_session_options *o, uint32_t ctx)
-{
-    return GS_MIN(o->batch ? o->batch : BATCH_DEFAULT, ctx);
-}
-
 static int create_decoder(struct gs_session *s, const struct gs_session_options *options,
                           struct gs_err *err)
 {
@@ -58,19 +46,18 @@ static int create_decoder(struct gs_session *s, const struct gs_session_options 
     if ((rc = gs_api_lm(s->model, &load, &lm, err)))
         return rc;
     const struct gs_config *config = gs_lm_config(lm);
-    uint32_t ctx = gs_api_session_ctx(options, config->n_ctx_train);
-    if (ctx > CTX_MAX)
-        return gs_fail(err, GS_E_ARG, "a context of %u positions; the most is %u", ctx, CTX_MAX);
+    struct gs_decoder_options d = {.ctx = 0};
+    gs_decoder_for_session(options, config->n_ctx_train, &d);
+    if (d.ctx > CTX_MAX)
+        return gs_fail(err, GS_E_ARG, "a context of %u positions; the most is %u", d.ctx, CTX_MAX);
     if ((rc = gs_team_create(options->threads, &s->team, err)))
         return rc;
-    s->batch = gs_api_session_batch(options, ctx);
-    struct gs_decoder_options d = {
-        .ctx = ctx, .batch = s->batch, .kv_f32 = options->kv_f32, .exact = options->exact,
-        .team = s->team};
+    s->batch = d.batch;
+    d.team = s->team;
     if ((rc = gs_decoder_create(lm, &d, &s->decoder, err)))
         return rc;
     s->n_vocab = config->n_vocab;
-    s->history = gs_alloc(ctx, sizeof *s->history);
+    s->history = gs_alloc(d.ctx, sizeof *s->history);
     s->logits = gs_alloc(s->n_vocab, sizeof *s->logits);
     if (!s->history || !s->logits)
         return gs_fail_nomem(err, "a session");

@@ -12,6 +12,8 @@
 #include "model/layers.h"
 
 #define ALIGN 64u
+#define CTX_DEFAULT 4096u /* of a session */
+#define BATCH_DEFAULT 512u
 
 struct gs_decoder {
     const struct gs_lm *lm;
@@ -133,6 +135,17 @@ static void lay_out(struct gs_decoder *d, bool kv_f32, struct layout *l)
     d->run.scratch = take(l, (uint64_t)gs_team_size(d->run.team),
                           sizeof(float) * d->run.scratch_size);
     d->bytes = l->used;
+}
+
+void gs_decoder_for_session(const struct gs_session_options *session, uint32_t trained,
+                            struct gs_decoder_options *out)
+{
+    out->ctx = session->ctx ? session->ctx : CTX_DEFAULT;
+    if (!session->ctx && trained)
+        out->ctx = GS_MIN(trained, CTX_DEFAULT);
+    out->batch = GS_MIN(session->batch ? session->batch : BATCH_DEFAULT, out->ctx);
+    out->kv_f32 = session->kv_f32;
+    out->exact = session->exact;
 }
 
 uint64_t gs_decoder_need(const struct gs_lm *lm, const struct gs_decoder_options *o)

@@ -4,6 +4,8 @@
 #ifndef GS_MODEL_MODEL_H
 #define GS_MODEL_MODEL_H
 
+#include "gosset.h"
+
 #include "core/team.h"
 #include "file/store.h"
 #include "model/config.h"
@@ -29,6 +31,13 @@ int gs_lm_open_with(struct gs_store *store, const struct gs_lm_options *options,
 /* With exact weights, decoded by this thread. */
 int gs_lm_open(struct gs_store *store, struct gs_lm **out, struct gs_err *err) GS_MUST_USE;
 void gs_lm_close(struct gs_lm **lm);
+
+/* What of a file in pieces gs_lm_open_with would load by bits, memory and run, with nothing
+ * loaded: for gs_part_file_close. NULL for a file without such matrices. */
+struct gs_part_file;
+int gs_lm_choose(struct gs_store *store, const struct gs_lm_options *options,
+                 struct gs_part_file **out, struct gs_err *err) GS_MUST_USE;
+
 const struct gs_config *gs_lm_config(const struct gs_lm *lm);
 
 struct gs_decoder;
@@ -42,6 +51,11 @@ struct gs_decoder_options {
                              8 bits */
     struct gs_team *team; /* borrowed; NULL = this thread only */
 };
+
+/* What a session's options ask for, gaps filled as gosset.h says; `trained` positions the model
+ * knows, 0: it does not say. team and native stay. */
+void gs_decoder_for_session(const struct gs_session_options *session, uint32_t trained,
+                            struct gs_decoder_options *out);
 
 /* Bytes that a decoder would take; of lm only the configuration counts and whether there are
  * native matrices. */

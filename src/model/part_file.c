@@ -12,6 +12,11 @@
 
 #define NAME_BYTES 160
 
+/* Which piece of which matrix. */
+struct piece {
+    uint32_t matrix, k;
+};
+
 struct gs_part_file {
     struct gs_store *store;
     size_t count;
@@ -20,7 +25,7 @@ struct gs_part_file {
     struct gs_part_stored *weights; /* (count) data NULL: not yet decoded */
     struct gs_part_stack *stacks;   /* (count) rows 0: not yet opened */
     const struct gs_tensor *pieces; /* the tensor; NULL: none */
-    uint32_t *order;                /* (n_pieces) matrices of pieces */
+    struct piece *order;            /* (n_pieces) as they lie there */
     size_t n_pieces;
     uint32_t *of_tensor;         /* per tensor of the store: 1 + matrix, or 0 */
 };
@@ -94,8 +99,8 @@ static int place_pieces(struct gs_part_file *f, const struct gs_array *of, const
             return gs_fail(err, GS_E_FORMAT, "tensor " GS_PART_PIECES_TENSOR ": piece %zu of "
                            "%zu ends beyond its %" PRIu64 " bytes", i, f->n_pieces,
                            f->pieces->bytes);
+        f->order[i] = (struct piece){(uint32_t)m, s->pieces};
         s->piece[s->pieces++] = data + at;
-        f->order[i] = (uint32_t)m;
         at += bytes;
     }
     if (at != f->pieces->bytes)
@@ -266,7 +271,7 @@ static int choose_memory(struct gs_part_file *f, uint64_t memory, struct gs_err 
         bytes += f->facts[i].piece[0].memory;
     }
     for (size_t i = 0; i < f->n_pieces; i++) {
-        uint32_t m = f->order[i];
+        uint32_t m = f->order[i].matrix;
         struct gs_part_source *s = &f->sources[m];
         const struct gs_part_piece *next = &f->facts[m].piece[s->pieces];
         if (s->pieces == there[m])
@@ -298,6 +303,21 @@ int gs_part_file_choose(struct gs_part_file *f, struct gs_part_choice *c, struct
     }
     c->of = f->n_pieces;
     return rc;
+}
+
+size_t gs_part_file_pieces(const struct gs_part_file *f)
+{
+    return f->n_pieces;
+}
+
+struct gs_part_place gs_part_file_place(const struct gs_part_file *f, size_t index)
+{
+    const struct piece *p = &f->order[index];
+
+    return (struct gs_part_place){.data = f->sources[p->matrix].piece[p->k],
+                                  .bytes = f->facts[p->matrix].piece[p->k].bytes,
+                                  .matrix = p->matrix,
+                                  .chosen = p->k < f->sources[p->matrix].pieces};
 }
 
 int gs_part_file_stack(struct gs_part_file *f, const struct gs_tensor *t,

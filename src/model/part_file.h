@@ -52,6 +52,17 @@ struct gs_part_choice {
 int gs_part_file_choose(struct gs_part_file *file, struct gs_part_choice *choice,
                         struct gs_err *err) GS_MUST_USE;
 
+/* The pieces in their order: which of them are chosen, and where they lie. */
+struct gs_part_place {
+    const uint8_t *data; /* borrowed from the store */
+    uint64_t bytes;
+    uint32_t matrix;     /* its place in names */
+    bool chosen;
+};
+
+size_t gs_part_file_pieces(const struct gs_part_file *file);
+struct gs_part_place gs_part_file_place(const struct gs_part_file *file, size_t index);
+
 /* Blocks of signs with what is chosen of them, ready to multiply; NULL for other matrices. */
 int gs_part_file_stack(struct gs_part_file *file, const struct gs_tensor *tensor,
                        const struct gs_part_stack **out, struct gs_err *err) GS_MUST_USE;

@@ -213,7 +213,8 @@ static int check_native_model(const struct gs_lm *lm, struct gs_err *err)
 {
     const struct gs_native *embd = lm->model.token_embd.native;
 
-    if (lm->model.position_embd.native || lm->model.position_embd.stack || (embd && gs_transform_kind_of(embd->out)->apply_f32))
+    if (lm->model.position_embd.native || lm->model.position_embd.stack ||
+        (embd && gs_transform_kind_of(embd->out)->apply_f32))
         return gs_fail(err, GS_E_UNSUPPORTED,
                        "%s: an embedding whose rows are mixed cannot be looked up",
                        gs_store_path(lm->store));
@@ -384,8 +385,8 @@ static int choose_pieces(struct gs_lm *lm, struct gs_err *err)
                        "at least, context and buffers %.1f MiB", gs_store_path(lm->store),
                        (double)o->memory / 0x1p20, (double)(fixed - run + c.bytes) / 0x1p20,
                        (double)run / 0x1p20);
-    if (lm->parts)
-        gs_log(GS_LOG_INFO, "%" PRIu64 " of %" PRIu64 " pieces loaded: matrices of %.3f bits a "
+    if (c.of)
+        gs_log(GS_LOG_INFO, "%" PRIu64 " of %" PRIu64 " pieces: matrices of %.3f bits a "
                "weight; %.1f MiB of weights, %.1f MiB for context and buffers", c.pieces, c.of,
                8 * c.stored / c.weights, (double)(fixed - run + c.bytes) / 0x1p20,
                (double)run / 0x1p20);
@@ -399,42 +400,58 @@ int gs_lm_open(struct gs_store *store, struct gs_lm **out, struct gs_err *err)
     return gs_lm_open_with(store, &defaults, out, err);
 }
 
-int gs_lm_open_with(struct gs_store *store, const struct gs_lm_options *options,
-                    struct gs_lm **out, struct gs_err *err)
+/* All but the weights: configuration, kinds of matrices, pieces that are chosen. */
+static int open_unbound(struct gs_store *store, const struct gs_lm_options *options,
+                        struct gs_lm **out, struct gs_err *err)
 {
-    struct gs_lm *lm = NULL;
+    struct gs_lm *lm = *out = gs_alloc(1, sizeof *lm);
     int rc;
 
-    *out = NULL;
-    lm = gs_alloc(1, sizeof *lm);
     if (!lm)
         return gs_fail_nomem(err, "the model");
     lm->store = store;
     lm->options = options;
-    rc = gs_config_read(gs_store_meta(store), gs_store_path(store), &lm->config, err);
-    if (rc)
-        goto out;
-    if (lm->config.n_layer > gs_store_count(store)) {
-        rc = gs_fail(err, GS_E_FORMAT, "%s: %" PRIu32 " layers but only %zu tensors",
-                     gs_store_path(store), lm->config.n_layer, gs_store_count(store));
-        goto out;
-    }
-    lm->blocks = gs_alloc(lm->config.n_layer, sizeof *lm->blocks);
-    if (!lm->blocks)
+    if ((rc = gs_config_read(gs_store_meta(store), gs_store_path(store), &lm->config, err)))
+        return rc;
+    if (lm->config.n_layer > gs_store_count(store))
+        return gs_fail(err, GS_E_FORMAT, "%s: %" PRIu32 " layers but only %zu tensors",
+                       gs_store_path(store), lm->config.n_layer, gs_store_count(store));
+    if ((rc = gs_natives_open(store, &lm->natives, err)) ||
+        (rc = gs_part_file_open(store, &lm->parts, err)))
+        return rc;
+    return options->bits || options->memory ? choose_pieces(lm, err) : GS_OK;
+}
+
+int gs_lm_open_with(struct gs_store *store, const struct gs_lm_options *options,
+                    struct gs_lm **out, struct gs_err *err)
+{
+    struct gs_lm *lm;
+    int rc = open_unbound(store, options, &lm, err);
+
+    if (!rc && !(lm->blocks = gs_alloc(lm->config.n_layer, sizeof *lm->blocks)))
         rc = gs_fail_nomem(err, "the model's layers");
-    else if (!(rc = gs_natives_open(store, &lm->natives, err)) && lm->natives)
+    if (!rc && lm->natives)
         rc = gs_natives_load(lm->natives, err);
     if (!rc)
-        rc = gs_part_file_open(store, &lm->parts, err);
-    if (!rc && (options->bits || options->memory))
-        rc = choose_pieces(lm, err);
-    if (!rc)
         rc = bind_all(lm, err);
-    lm->options = NULL;
-out:
     if (rc)
         gs_lm_close(&lm);
+    else
+        lm->options = NULL;
     *out = lm;
+    return rc;
+}
+
+int gs_lm_choose(struct gs_store *store, const struct gs_lm_options *options,
+                 struct gs_part_file **out, struct gs_err *err)
+{
+    struct gs_lm *lm;
+    int rc = open_unbound(store, options, &lm, err);
+
+    *out = rc ? NULL : lm->parts;
+    if (!rc)
+        lm->parts = NULL;
+    gs_lm_close(&lm);
     return rc;
 }
 

@@ -3,6 +3,8 @@
  *
  *   store → plan (a type for each tensor) → header → for each tensor: decode, check, encode
  *
+ * A file in pieces may be cut on the way (slice.h).
+ *
  * Types by the habits of the stock converters, since their runtimes expect them so: what is
  * no matrix, norms, and a few tensors that are read as f32 stay or become F32; integers stay
  * as they are; matrices take the wanted type, or F16 where a row is no whole number of Q8_0
@@ -21,6 +23,7 @@
 #include "file/gguf.h"
 #include "recipe/fold.h"
 #include "recipe/recode.h"
+#include "recipe/slice.h"
 
 #define QUANTIZATION_VERSION 2 /* of ggml's block layouts */
 
@@ -39,7 +42,10 @@ static const struct target {
 struct conversion {
     struct gs_store *store;
     const struct target *target; /* NULL: as stored */
-    struct gs_tensor *plan;      /* each tensor with its new type */
+    struct gs_slice *slice;      /* NULL: all pieces stay */
+    size_t count;                /* tensors of the file */
+    struct gs_tensor *plan;      /* (count) each with its new type, and what it comes from */
+    const struct gs_tensor **source;
     struct gs_meta *meta;
     struct gs_team *team;
     struct gs_recoder *recoder;
@@ -116,6 +122,20 @@ int gs_convert_check_output(const struct gs_store *store, const char *dst, bool 
     return GS_OK;
 }
 
+/* ---- pieces ------------------------------------------------------------------------------- */
+
+static bool wants_slice(const struct gs_convert_options *o)
+{
+    return o->load && (o->load->bits || o->load->memory);
+}
+
+static int find_slice(struct conversion *c, struct gs_err *err)
+{
+    if (!wants_slice(c->options))
+        return GS_OK;
+    return gs_slice_create(c->store, c->options->load, c->team, &c->slice, err);
+}
+
 /* ---- plan --------------------------------------------------------------------------------- */
 
 static bool ends_with(const char *name, const char *tail)
@@ -163,15 +183,22 @@ static int make_plan(struct conversion *c, struct gs_err *err)
     size_t n = gs_store_count(c->store), requantized = 0;
 
     c->plan = gs_alloc(n, sizeof *c->plan);
-    if (!c->plan)
+    c->source = gs_alloc(n, sizeof *c->source);
+    if (!c->plan || !c->source)
         return gs_fail_nomem(err, "the plan");
     for (size_t i = 0; i < n; i++) {
         const struct gs_tensor *t = gs_store_tensor(c->store, i);
-        c->plan[i] = *t;
-        c->plan[i].type = planned_type(t, c->target);
+        struct gs_tensor *p = &c->plan[c->count];
+        *p = *t;
+        p->type = planned_type(t, c->target);
+        if (gs_slice_cuts(c->slice, t))
+            p->dim[0] = p->bytes = gs_slice_bytes(c->slice);
+        if (!p->dim[0])
+            continue; /* nothing is left of it */
+        c->source[c->count++] = t;
         c->total += t->bytes;
-        requantized += gs_type_info(t->type)->quantized && c->plan[i].type != t->type &&
-                       gs_type_info(c->plan[i].type)->quantized;
+        requantized += gs_type_info(t->type)->quantized && p->type != t->type &&
+                       gs_type_info(p->type)->quantized;
     }
     if (requantized)
         gs_log(GS_LOG_INFO, "%zu tensors are quantized already; %s adds its own error to theirs",
@@ -191,7 +218,7 @@ static bool file_type(const struct conversion *c, uint32_t *out)
     }
     if (gs_meta_find(gs_store_meta(c->store), "general.file_type"))
         return false; /* it is copied */
-    for (size_t i = 0; i < gs_store_count(c->store); i++) {
+    for (size_t i = 0; i < c->count; i++) {
         const struct gs_tensor *t = &c->plan[i];
         size_t k = 0;
         while (k < GS_COUNT(targets) && targets[k].type != t->type)
@@ -220,6 +247,8 @@ static int make_meta(struct conversion *c, struct gs_err *err)
 
     for (size_t i = 0; !rc && i < gs_meta_count(source); i++) {
         const char *key = gs_meta_key(source, i);
+        if (gs_slice_drops(c->slice, key))
+            continue;
         rc = gs_meta_set(c->meta, (struct gs_str){key, strlen(key)}, gs_meta_value(source, i),
                          err);
     }
@@ -228,7 +257,7 @@ static int make_meta(struct conversion *c, struct gs_err *err)
     if (!rc)
         rc = gs_meta_set_uint(c->meta, "general.quantization_version", QUANTIZATION_VERSION,
                               err);
-    return rc;
+    return rc || !c->slice ? rc : gs_slice_set_meta(c->slice, c->meta, err);
 }
 
 /* ---- data --------------------------------------------------------------------------------- */
@@ -250,12 +279,15 @@ static int write_tensors(struct conversion *c, struct gs_err *err)
 {
     int rc = GS_OK;
 
-    for (c->index = 0; !rc && c->index < gs_store_count(c->store); c->index++) {
-        const struct gs_tensor *t = gs_store_tensor(c->store, c->index);
+    for (c->index = 0; !rc && c->index < c->count; c->index++) {
+        const struct gs_tensor *t = c->source[c->index];
         const void *data;
         if ((rc = gs_store_data(c->store, t, &data, err)))
             return rc;
-        rc = gs_recode(c->recoder, t, data, c->plan[c->index].type, write_piece, c, err);
+        if (gs_slice_cuts(c->slice, t))
+            rc = gs_slice_write(c->slice, write_piece, c, err);
+        else
+            rc = gs_recode(c->recoder, t, data, c->plan[c->index].type, write_piece, c, err);
         gs_store_release(c->store, t);
     }
     return rc;
@@ -273,23 +305,24 @@ int gs_convert_store(struct gs_store *store, const char *dst,
     if ((rc = find_target(c.options->type, &c.target, err)) ||
         (rc = check_architecture(store, err)) ||
         (rc = gs_convert_check_output(store, dst, c.options->overwrite, err)) ||
-        (rc = make_plan(&c, err)) || (rc = make_meta(&c, err)) ||
         (rc = gs_team_create(c.options->threads, &c.team, err)) ||
-        (rc = gs_recoder_create(c.team, &c.recoder, err)))
-        goto out;
-    size_t n = gs_store_count(store);
-    if ((rc = gs_gguf_create(dst, c.options->overwrite, c.meta, c.plan, n, &c.writer, err)) ||
+        (rc = gs_recoder_create(c.team, &c.recoder, err)) || (rc = find_slice(&c, err)) ||
+        (rc = make_plan(&c, err)) || (rc = make_meta(&c, err)) ||
+        (rc = gs_gguf_create(dst, c.options->overwrite, c.meta, c.plan, c.count, &c.writer,
+                             err)) ||
         (rc = write_tensors(&c, err)))
         goto out;
     rc = gs_gguf_commit(&c.writer, &bytes, err);
     if (!rc && out)
-        *out = (struct gs_convert_result){.tensors = n, .bytes = bytes};
+        *out = (struct gs_convert_result){.tensors = c.count, .bytes = bytes};
 out:
     gs_gguf_abort(&c.writer);
+    gs_slice_destroy(&c.slice);
     gs_recoder_destroy(&c.recoder);
     gs_team_destroy(&c.team);
     gs_meta_destroy(&c.meta);
     gs_free(&c.plan);
+    gs_free(&c.source);
     return rc;
 }
 
@@ -321,6 +354,9 @@ int gs_convert_model(const char *src, const char *dst, const struct gs_convert_o
     struct gs_store *store = NULL, *folded = NULL;
     int rc = gs_store_open(src, &store, err);
 
+    if (!rc && o.fold && wants_slice(&o))
+        rc = gs_fail(err, GS_E_ARG, "%s: folded matrices are of one precision: choose either "
+                     "what to fold or what to keep", src);
     if (!rc && o.fold && !(rc = fold_store(store, dst, &o, &folded, err)) && !o.type)
         o.type = "f32";
     if (!rc)
