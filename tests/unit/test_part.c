@@ -10,9 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/unit/part_case.h"
+
 #include "core/alloc.h"
 #include "core/rng.h"
-#include "part/part.h"
 
 #define ROWS 48
 #define COLS 192
@@ -51,19 +52,6 @@ static int setup(void **state)
             moments[i * COLS + j] = sum / TOKENS;
         }
     return 0;
-}
-
-static struct gs_part_spec make_spec(const char *codebook, const char *scale, unsigned group,
-                                     const char *rounder)
-{
-    struct gs_part_spec spec;
-
-    gs_part_default(&spec);
-    snprintf(spec.codebook, sizeof spec.codebook, "%s", codebook);
-    snprintf(spec.scale, sizeof spec.scale, "%s", scale);
-    snprintf(spec.rounder, sizeof spec.rounder, "%s", rounder);
-    spec.group = group;
-    return spec;
 }
 
 struct rounded {

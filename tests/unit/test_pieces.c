@@ -10,9 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/unit/part_case.h"
+
 #include "core/alloc.h"
 #include "core/rng.h"
-#include "part/part.h"
 
 #define ROWS 40
 #define COLS 160
@@ -42,16 +43,9 @@ struct cut {
 static void cut_with(const char *codebook, unsigned blocks, struct gs_team *team, struct cut *out)
 {
     static float w[N];
-    struct gs_part_spec spec;
+    struct gs_part_spec spec = make_cut_spec(codebook, blocks);
     struct gs_part_input input;
 
-    gs_part_default(&spec);
-    snprintf(spec.codebook, sizeof spec.codebook, "%s", codebook);
-    snprintf(spec.scale, sizeof spec.scale, "%s", blocks ? "tensor" : "group");
-    snprintf(spec.rounder, sizeof spec.rounder, "nearest");
-    spec.group = blocks ? 0 : 32;
-    spec.blocks = blocks;
-    spec.low_rank = blocks ? 3 : 0;
     memcpy(w, weights, sizeof w);
     if (gs_part_check(&spec, &err) ||
         gs_part_input_create(&spec, team, COLS, NULL, NULL, &input, &err))
