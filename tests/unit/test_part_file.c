@@ -458,7 +458,8 @@ static void patch(long at, const void *data, size_t n)
  * weights are finite. */
 static void test_hostile_bytes(void **state)
 {
-    static const uint64_t counts[] = {6, 1u << 20, UINT64_C(1) << 61, UINT64_C(1) << 62, UINT64_MAX};
+    static const uint64_t counts[] = {6, 1u << 20, UINT64_C(1) << 61, UINT64_C(1) << 62,
+                                      UINT64_MAX};
     struct parts p;
     struct opened o;
 
