@@ -518,9 +518,7 @@ int main(int argc, char **argv)
     };
     (void)argc;
     tiny_init(argv[0]);
-    tokens[0] = 1;
-    for (int i = 1; i < TOKENS; i++)
-        tokens[i] = 3 + (7 * i * i + 31 * i) % 315;
+    tiny_tokens(tokens, TOKENS);
     int rc = cmocka_run_group_tests(tests, NULL, NULL);
     tiny_exit();
     return rc;

@@ -12,37 +12,19 @@
 
 #include <math.h>
 
-#include "core/alloc.h"
-#include "core/rng.h"
-#include "gosset.h"
-#include "model/backprop.h"
-#include "recipe/tune.h"
-#include "tests/unit/tiny.h"
+#include "tests/unit/tune_fixture.h"
 
-#define CTX 32u
+#include "core/alloc.h"
+#include "model/backprop.h"
+
 #define SEQUENCES 4u
 
-static char source[512], text[512], native[512], tuned[512];
 static int32_t tokens[SEQUENCES * CTX], target[CTX];
 
 static int prepare(void **state)
 {
-    struct gs_rng rng;
-    FILE *f;
-
     (void)state;
-    snprintf(source, sizeof source, "%s", tiny_make("llama:bpe"));
-    snprintf(text, sizeof text, "%s/text", tiny_folder);
-    snprintf(native, sizeof native, "%s/native.gguf", tiny_folder);
-    snprintf(tuned, sizeof tuned, "%s/tuned.gguf", tiny_folder);
-    f = fopen(text, "w");
-    assert_non_null(f);
-    for (int i = 0; i < 200; i++)
-        fprintf(f, "%d: the lazy dog sees a quick fox jump %d times.\n", i, i * 7 % 13);
-    fclose(f);
-    gs_rng_init(&rng, 2, 2);
-    for (size_t i = 0; i < SEQUENCES * CTX; i++)
-        tokens[i] = (int32_t)gs_rng_below(&rng, 300);
+    make_files(tokens, GS_COUNT(tokens));
     for (size_t i = 0; i < CTX; i++)
         target[i] = tokens[(i + 1) % CTX];
     const char *path = text;
@@ -53,20 +35,10 @@ static int prepare(void **state)
     o.bpw = 2.5; /* vectors weigh much in so small a model */
     for (int rc = -1; rc && o.bpw < 12; o.bpw += 0.5) {
         err = (struct gs_err){0};
-        rc = gs_quantize(source, native, &o, NULL, &err);
+        rc = gs_quantize(source, rounded, &o, NULL, &err);
     }
-    if (access(native, F_OK))
+    if (access(rounded, F_OK))
         fail_msg("%s", err.msg);
-    return 0;
-}
-
-static int clean(void **state)
-{
-    (void)state;
-    unlink(source);
-    unlink(text);
-    unlink(native);
-    unlink(tuned);
     return 0;
 }
 
@@ -137,7 +109,7 @@ static size_t move_tables(struct gs_params *theta, struct gs_rng *rng)
     struct gs_store *store;
     size_t n = 0;
 
-    assert_int_equal(gs_store_open(native, &store, &err), GS_OK);
+    assert_int_equal(gs_store_open(rounded, &store, &err), GS_OK);
     for (size_t i = 0; i < theta->n; i++) {
         const struct gs_param *p = &theta->list[i];
         const void *data;
@@ -157,14 +129,14 @@ static size_t move_tables(struct gs_params *theta, struct gs_rng *rng)
 
 static void test_student_is_the_model(void **state)
 {
-    struct gs_student *s = open_student(native);
+    struct gs_student *s = open_student(rounded);
     struct gs_backprop *bp = learner_of(s);
     struct gs_params *theta = gs_student_theta(s);
     struct gs_err err = {0};
     struct gs_rng rng;
 
     (void)state;
-    assert_true(differ(s, bp, native) < 1e-4);
+    assert_true(differ(s, bp, rounded) < 1e-4);
     /* Moved and written, it still is, but for rounding to f16. */
     gs_rng_init(&rng, 6, 0);
     for (size_t i = 0; i < theta->floats; i++)
@@ -173,7 +145,7 @@ static void test_student_is_the_model(void **state)
     assert_int_equal(gs_student_build(s, GS_STUDENT_ALL, &err), GS_OK);
     if (gs_student_write(s, tuned, NULL, &err))
         fail_msg("%s", err.msg);
-    assert_true(differ(s, bp, native) > 0.05);
+    assert_true(differ(s, bp, rounded) > 0.05);
     assert_true(differ(s, bp, tuned) < 5e-3);
     gs_backprop_destroy(&bp);
     gs_student_close(&s);
@@ -183,7 +155,7 @@ static void test_student_is_the_model(void **state)
 static void test_gradient(void **state)
 {
     const float h = 2e-3f;
-    struct gs_student *s = open_student(native);
+    struct gs_student *s = open_student(rounded);
     struct gs_backprop *bp = learner_of(s);
     struct gs_params *theta = gs_student_theta(s);
     struct gs_err err = {0};
@@ -232,14 +204,14 @@ static void test_stages(void **state)
 
     (void)state;
     assert_int_equal(gs_tune_stages("both", false, &t, &err), GS_OK);
-    if (gs_tune_file(&t, native, tuned, &r, &err))
+    if (gs_tune_file(&t, rounded, tuned, &r, &err))
         fail_msg("%s", err.msg);
     assert_true(r.block_after < 0.95 * r.block_before && r.block_after > 0);
     assert_true(r.whole_after < 0.98 * r.whole_before && r.whole_after > 0);
     /* The same bits with other threads. */
     struct gs_tune_result again;
     assert_int_equal(gs_team_create(3, &t.team, &err), GS_OK);
-    if (gs_tune_file(&t, native, tuned, &again, &err))
+    if (gs_tune_file(&t, rounded, tuned, &again, &err))
         fail_msg("%s", err.msg);
     assert_memory_equal(&r, &again, offsetof(struct gs_tune_result, kept));
     gs_team_destroy(&t.team);
@@ -263,7 +235,7 @@ static void test_hostile_table(void **state)
     struct gs_lm *lm;
 
     (void)state;
-    assert_int_equal(gs_store_open(native, &store, &err), GS_OK);
+    assert_int_equal(gs_store_open(rounded, &store, &err), GS_OK);
     bad = tiny_copy(store, gs_store_meta(store), as_f16, NULL);
     assert_true(gs_lm_open(bad, &lm, &err) < 0);
     assert_non_null(strstr(err.msg, ".table: expected I8 [64]"));
@@ -280,7 +252,7 @@ int main(int argc, char **argv)
     };
     (void)argc;
     tiny_init(argv[0]);
-    int failed = cmocka_run_group_tests(tests, prepare, clean);
+    int failed = cmocka_run_group_tests(tests, prepare, remove_files);
     tiny_exit();
     return failed;
 }

@@ -12,20 +12,16 @@
 
 #include <math.h>
 
+#include "tests/unit/tune_fixture.h"
+
 #include "core/alloc.h"
-#include "core/rng.h"
-#include "gosset.h"
 #include "kernels/kernels.h"
 #include "recipe/student_stock.h"
-#include "recipe/tune.h"
-#include "tests/unit/tiny.h"
 
 enum { ROWS = 5, COLS = 768, N = ROWS * COLS };
 
-#define CTX 32u
 #define SEQUENCES 8u
 
-static char source[512], text[512], stock[512], tuned[512];
 static int32_t tokens[SEQUENCES * CTX];
 
 /* ---- one matrix ---- */
@@ -195,32 +191,9 @@ static int make_stock(const char *to, const char *type, const char *tune)
 
 static int prepare(void **state)
 {
-    struct gs_rng rng;
-
     (void)state;
-    snprintf(source, sizeof source, "%s", tiny_make("llama:bpe"));
-    snprintf(text, sizeof text, "%s/text", tiny_folder);
-    snprintf(stock, sizeof stock, "%s/stock.gguf", tiny_folder);
-    snprintf(tuned, sizeof tuned, "%s/tuned.gguf", tiny_folder);
-    FILE *f = fopen(text, "w");
-    assert_non_null(f);
-    for (int i = 0; i < 200; i++)
-        fprintf(f, "%d: the lazy dog sees a quick fox jump %d times.\n", i, i * 7 % 13);
-    fclose(f);
-    gs_rng_init(&rng, 2, 2);
-    for (size_t i = 0; i < SEQUENCES * CTX; i++)
-        tokens[i] = (int32_t)gs_rng_below(&rng, 300);
-    return make_stock(stock, "Q2_0", NULL);
-}
-
-static int clean(void **state)
-{
-    (void)state;
-    unlink(source);
-    unlink(text);
-    unlink(stock);
-    unlink(tuned);
-    return 0;
+    make_files(tokens, GS_COUNT(tokens));
+    return make_stock(rounded, "Q2_0", NULL);
 }
 
 static struct gs_store *open_store(const char *path)
@@ -236,7 +209,7 @@ static struct gs_store *open_store(const char *path)
 /* Bytes that two files of the same tensors differ in: within norms, d and dmin; elsewhere. */
 static void compare_files(size_t *free_bytes, size_t *fixed_bytes)
 {
-    struct gs_store *a = open_store(stock), *b = open_store(tuned);
+    struct gs_store *a = open_store(rounded), *b = open_store(tuned);
     struct gs_err err = {0};
 
     *free_bytes = *fixed_bytes = 0;
@@ -269,7 +242,7 @@ static void test_file(void **state)
 
     (void)state;
     assert_int_equal(gs_tune_stages("e2e", true, &t, &err), GS_OK);
-    if (gs_tune_file(&t, stock, tuned, &r, &err))
+    if (gs_tune_file(&t, rounded, tuned, &r, &err))
         fail_msg("%s", err.msg);
     assert_true(r.kept && r.held_after < r.held_before && r.held_after > 0);
     assert_true(r.whole_after < r.whole_before);
@@ -278,7 +251,7 @@ static void test_file(void **state)
     assert_int_equal(broken, 0);
     /* The same bits with other threads. */
     assert_int_equal(gs_team_create(3, &t.team, &err), GS_OK);
-    assert_int_equal(gs_tune_file(&t, stock, tuned, &again, &err), GS_OK);
+    assert_int_equal(gs_tune_file(&t, rounded, tuned, &again, &err), GS_OK);
     assert_memory_equal(&r, &again, offsetof(struct gs_tune_result, kept));
     gs_team_destroy(&t.team);
 }
@@ -295,7 +268,7 @@ static void test_taken_back(void **state)
     (void)state;
     assert_int_equal(gs_tune_stages("e2e", true, &t, &err), GS_OK);
     t.whole_rate = 50;
-    if (gs_tune_file(&t, stock, tuned, &r, &err))
+    if (gs_tune_file(&t, rounded, tuned, &r, &err))
         fail_msg("%s", err.msg);
     assert_false(r.kept);
     compare_files(&changed, &broken);
@@ -329,7 +302,7 @@ int main(int argc, char **argv)
     };
     (void)argc;
     tiny_init(argv[0]);
-    int failed = cmocka_run_group_tests(tests, prepare, clean);
+    int failed = cmocka_run_group_tests(tests, prepare, remove_files);
     tiny_exit();
     return failed;
 }
