@@ -229,11 +229,8 @@ static void nested_write(const struct gs_codebook *codebook, uint8_t *dst)
 {
     const struct nested *self = (const struct nested *)codebook;
 
-    for (unsigned i = 0; i + 1 < SLICES; i++) {
-        uint16_t v = gs_f32_to_f16(self->ratio[i]);
-        dst[2 * i] = (uint8_t)v;
-        dst[2 * i + 1] = (uint8_t)(v >> 8);
-    }
+    for (unsigned i = 0; i + 1 < SLICES; i++)
+        gs_put_f16(self->ratio[i], dst + 2 * i);
 }
 
 static int nested_read(struct gs_codebook *codebook, const uint8_t *src, struct gs_err *err)

@@ -123,11 +123,8 @@ void gs_table_round(float *table, size_t count)
 
 void gs_table_write(const float *table, size_t count, uint8_t *dst)
 {
-    for (size_t i = 0; i < count; i++) {
-        uint16_t v = gs_f32_to_f16(table[i]);
-        dst[2 * i] = (uint8_t)v;
-        dst[2 * i + 1] = (uint8_t)(v >> 8);
-    }
+    for (size_t i = 0; i < count; i++)
+        gs_put_f16(table[i], dst + 2 * i);
 }
 
 int gs_table_read(float *table, size_t count, const char *kind, const uint8_t *src,

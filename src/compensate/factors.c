@@ -155,10 +155,9 @@ static uint8_t *write_vector(const struct gs_factor_format *format, const float 
                              uint8_t *dst)
 {
     float scale = format->scale(v, n);
-    uint32_t bits = gs_f32_bits(scale);
 
-    for (unsigned i = 0; i < 4; i++)
-        *dst++ = (uint8_t)(bits >> 8 * i);
+    gs_put_u32(gs_f32_bits(scale), dst);
+    dst += 4;
     for (size_t i = 0; i < n; i++) {
         uint16_t code = format->code(v[i] / scale);
         if (format->bits == 1) {

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "core/alloc.h"
+#include "core/bytes.h"
 #include "core/half.h"
 
 #define SKIP 255 /* a delta that stands for 255 columns without an entry */
@@ -118,11 +119,8 @@ void gs_sparse_write(const struct gs_sparse *s, uint8_t *dst)
 {
     *dst++ = (uint8_t)s->exponent;
     dst += put_places(s, dst);
-    for (size_t i = 0; i < s->entries; i++) {
-        uint16_t code = code_of(s, s->value[i]);
-        *dst++ = (uint8_t)code;
-        *dst++ = (uint8_t)(code >> 8);
-    }
+    for (size_t i = 0; i < s->entries; i++)
+        gs_put_u16(code_of(s, s->value[i]), dst + 2 * i);
 }
 
 /* A count of at most cols; larger ones come back as larger than cols. */

@@ -8,8 +8,7 @@
 #ifndef GS_CORE_CURSOR_H
 #define GS_CORE_CURSOR_H
 
-#include <string.h>
-
+#include "core/bytes.h"
 #include "core/err.h"
 
 struct gs_cursor {
@@ -37,39 +36,5 @@ uint64_t gs_cursor_u64(struct gs_cursor *c);
 /* GS_OK, or GS_E_FORMAT "unexpected end of WHAT at byte N". */
 int gs_cursor_check(const struct gs_cursor *c, const char *what, struct gs_err *err)
     GS_MUST_USE;
-
-/* Unaligned little-endian loads from memory that is known to be there. */
-static inline uint16_t gs_load_u16(const void *p)
-{
-    const uint8_t *b = p;
-    return (uint16_t)(b[0] | b[1] << 8);
-}
-
-static inline uint32_t gs_load_u32(const void *p)
-{
-    const uint8_t *b = p;
-    return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
-}
-
-static inline uint64_t gs_load_u64(const void *p)
-{
-    return gs_load_u32(p) | (uint64_t)gs_load_u32((const uint8_t *)p + 4) << 32;
-}
-
-static inline float gs_load_f32(const void *p)
-{
-    uint32_t u = gs_load_u32(p);
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
-
-static inline double gs_load_f64(const void *p)
-{
-    uint64_t u = gs_load_u64(p);
-    double f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
 
 #endif

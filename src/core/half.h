@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#include "core/attr.h"
+#include "core/bytes.h"
 
 static inline uint32_t gs_f32_bits(float f)
 {
@@ -55,6 +55,11 @@ static inline uint16_t gs_f32_to_f16(float f)
     }
     a += 0xfff + ((a >> 13) & 1);
     return (uint16_t)(sign | ((a - ((127u - 15u) << 23)) >> 13));
+}
+
+static inline void gs_put_f16(float v, uint8_t dst[2])
+{
+    gs_put_u16(gs_f32_to_f16(v), dst);
 }
 
 static inline float gs_bf16_to_f32(uint16_t h)

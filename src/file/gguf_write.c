@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/bytes.h"
 #include "core/half.h"
 #include "core/hash.h"
 #include "file/gguf_read.h"
@@ -64,8 +65,7 @@ static void put_uint(struct sink *s, uint64_t u, size_t n)
 {
     uint8_t b[8];
 
-    for (size_t i = 0; i < 8; i++)
-        b[i] = (uint8_t)(u >> 8 * i);
+    gs_put_u64(u, b);
     put(s, b, n);
 }
 

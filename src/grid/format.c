@@ -43,11 +43,6 @@ float gs_format_f16(float v)
     return gs_f16_to_f32(gs_f32_to_f16(v > limit ? limit : v < -limit ? -limit : v));
 }
 
-void gs_put_f16(float v, uint8_t dst[2])
-{
-    gs_put_u16(gs_f32_to_f16(v), dst);
-}
-
 void gs_format_get_d(const struct gs_format *f, const uint8_t *block, float *d, float *dmin)
 {
     const uint8_t *p = block + f->d_at;

@@ -4,6 +4,7 @@
 #ifndef GS_GRID_FORMATS_H
 #define GS_GRID_FORMATS_H
 
+#include "core/half.h"
 #include "grid/format.h"
 
 extern const struct gs_format gs_format_q8_0, gs_format_q5_0, gs_format_q5_1, gs_format_q4_0,
@@ -73,20 +74,6 @@ static inline void gs_put_halves(const uint32_t *codes, size_t bytes, uint8_t *d
 {
     for (size_t j = 0; j < bytes; j++)
         dst[j] = (uint8_t)((codes[j] & 15) | (codes[bytes + j] & 15) << 4);
-}
-
-void gs_put_f16(float v, uint8_t dst[2]);
-
-static inline void gs_put_u16(unsigned v, uint8_t dst[2])
-{
-    dst[0] = (uint8_t)v;
-    dst[1] = (uint8_t)(v >> 8);
-}
-
-static inline void gs_put_u32(uint32_t v, uint8_t dst[4])
-{
-    gs_put_u16(v & 0xffff, dst);
-    gs_put_u16(v >> 16, dst + 2);
 }
 
 #endif

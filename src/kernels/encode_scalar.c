@@ -7,21 +7,12 @@
 #include "kernels/blocks.h"
 #include "kernels/scalar.h"
 
-static void put_u16(uint8_t *p, uint16_t v)
-{
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-}
-
 void gs_encode_f32_scalar(const float *src, void *dst, size_t n)
 {
     uint8_t *p = dst;
 
-    for (size_t i = 0; i < n; i++, p += 4) {
-        uint32_t bits = gs_f32_bits(src[i]);
-        put_u16(p, (uint16_t)bits);
-        put_u16(p + 2, (uint16_t)(bits >> 16));
-    }
+    for (size_t i = 0; i < n; i++)
+        gs_put_u32(gs_f32_bits(src[i]), p + 4 * i);
 }
 
 void gs_encode_f16_scalar(const float *src, void *dst, size_t n)
@@ -29,7 +20,7 @@ void gs_encode_f16_scalar(const float *src, void *dst, size_t n)
     uint8_t *p = dst;
 
     for (size_t i = 0; i < n; i++)
-        put_u16(p + 2 * i, gs_f32_to_f16(src[i]));
+        gs_put_f16(src[i], p + 2 * i);
 }
 
 void gs_encode_bf16_scalar(const float *src, void *dst, size_t n)
@@ -37,7 +28,7 @@ void gs_encode_bf16_scalar(const float *src, void *dst, size_t n)
     uint8_t *p = dst;
 
     for (size_t i = 0; i < n; i++)
-        put_u16(p + 2 * i, gs_f32_to_bf16(src[i]));
+        gs_put_u16(gs_f32_to_bf16(src[i]), p + 2 * i);
 }
 
 /* d = max |w| / 127 in f32, stored as f16; q = w (1 / d) with the d that is not yet
@@ -53,7 +44,7 @@ void gs_encode_q8_0_scalar(const float *src, void *dst, size_t n)
             max = fabsf(src[j]) > max ? fabsf(src[j]) : max;
         float d = max / 127.0f;
         float inverse = d > 0.0f ? 1.0f / d : 0.0f;
-        put_u16(b->d, gs_f32_to_f16(d));
+        gs_put_f16(d, b->d);
         for (int j = 0; j < 32; j++) {
             float q = roundf(src[j] * inverse);
             b->qs[j] = q >= 127.0f ? 127 : q <= -127.0f ? -127 : q == q ? (int8_t)q : 0;

@@ -280,11 +280,8 @@ static void put_factor(const struct gs_part_form *f, const struct gs_transform *
 {
     uint8_t *p = blob + f->factor_at;
 
-    for (size_t i = 0; f->factor && i < f->cols; i++, p += 2) {
-        uint16_t v = gs_f32_to_f16(gs_transform_factor(in)[i]);
-        p[0] = (uint8_t)v;
-        p[1] = (uint8_t)(v >> 8);
-    }
+    for (size_t i = 0; f->factor && i < f->cols; i++)
+        gs_put_f16(gs_transform_factor(in)[i], p + 2 * i);
 }
 
 /* w becomes W − Ŵ; outliers take what is left of them. */

@@ -45,19 +45,11 @@ static const struct stored_type {
     {GS_TYPE_Q8_0, -128, 127, put_q8_0},
 };
 
-static void put_scale(float d, uint8_t *dst)
-{
-    uint16_t h = gs_f32_to_f16(d);
-
-    dst[0] = (uint8_t)h;
-    dst[1] = (uint8_t)(h >> 8);
-}
-
 static void put_q4_0(const struct steps *s, uint8_t *dst)
 {
     struct gs_block_q4_0 *b = (void *)dst;
 
-    put_scale(s->d, b->d);
+    gs_put_f16(s->d, b->d);
     for (unsigned i = 0; i < BLOCK / 2; i++)
         b->qs[i] = (uint8_t)((s->q[i] + 8) | (s->q[i + BLOCK / 2] + 8) << 4);
 }
@@ -67,20 +59,19 @@ static void put_q5_0(const struct steps *s, uint8_t *dst)
     struct gs_block_q5_0 *b = (void *)dst;
     uint32_t fifth = 0;
 
-    put_scale(s->d, b->d);
+    gs_put_f16(s->d, b->d);
     for (unsigned i = 0; i < BLOCK; i++)
         fifth |= (uint32_t)(s->q[i] + 16) >> 4 << i;
     for (unsigned i = 0; i < BLOCK / 2; i++)
         b->qs[i] = (uint8_t)(((s->q[i] + 16) & 15) | ((s->q[i + BLOCK / 2] + 16) & 15) << 4);
-    for (unsigned i = 0; i < 4; i++)
-        b->qh[i] = (uint8_t)(fifth >> 8 * i);
+    gs_put_u32(fifth, b->qh);
 }
 
 static void put_q8_0(const struct steps *s, uint8_t *dst)
 {
     struct gs_block_q8_0 *b = (void *)dst;
 
-    put_scale(s->d, b->d);
+    gs_put_f16(s->d, b->d);
     for (unsigned i = 0; i < BLOCK; i++)
         b->qs[i] = (int8_t)s->q[i];
 }

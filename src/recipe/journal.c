@@ -28,12 +28,6 @@ struct gs_journal {
     } *items;
 };
 
-static void put_u64(uint8_t *p, uint64_t v)
-{
-    for (int i = 0; i < 8; i++)
-        p[i] = (uint8_t)(v >> 8 * i);
-}
-
 static int fail_io(const struct gs_journal *j, const char *what, struct gs_err *err)
 {
     return gs_fail(err, GS_E_IO, "%s: cannot %s: %s", j->path, what, strerror(errno));
@@ -99,7 +93,7 @@ static int start_file(struct gs_journal *j, uint64_t key, struct gs_err *err)
     uint8_t head[HEAD_BYTES];
 
     memcpy(head, MAGIC, 8);
-    put_u64(head + 8, key);
+    gs_put_u64(key, head + 8);
     j->end = HEAD_BYTES;
     return write_at(j, 0, head, sizeof head, err);
 }
@@ -164,9 +158,9 @@ int gs_journal_add(struct gs_journal *j, size_t item, const void *data, uint64_t
 {
     uint8_t head[RECORD_BYTES];
 
-    put_u64(head, item);
-    put_u64(head + 8, bytes);
-    put_u64(head + 16, gs_fingerprint(item, data, bytes));
+    gs_put_u64(item, head);
+    gs_put_u64(bytes, head + 8);
+    gs_put_u64(gs_fingerprint(item, data, bytes), head + 16);
     int rc = write_at(j, j->end + RECORD_BYTES, data, bytes, err);
     if (!rc)
         rc = write_at(j, j->end, head, sizeof head, err);

@@ -143,14 +143,6 @@ static int make_ldl(struct gs_work *work, size_t first, size_t end, struct share
     return rc;
 }
 
-static void put_f16(uint8_t *p, float v)
-{
-    uint16_t h = gs_f32_to_f16(v);
-
-    p[0] = (uint8_t)h;
-    p[1] = (uint8_t)(h >> 8);
-}
-
 /* Codes are in the payload already; the rest of it. */
 static void put_rest(const struct gs_plan_item *item, const float *scales,
                      const struct gs_transform *in, const struct gs_round_result *result,
@@ -159,9 +151,9 @@ static void put_rest(const struct gs_plan_item *item, const float *scales,
     uint8_t *p = payload + item->codes_bytes;
 
     for (size_t r = 0; r < item->rows; r++, p += 2)
-        put_f16(p, scales[r] / result->scale_unit);
+        gs_put_f16(scales[r] / result->scale_unit, p);
     for (size_t c = 0; item->factor && c < item->cols; c++, p += 2)
-        put_f16(p, gs_transform_factor(in)[c]);
+        gs_put_f16(gs_transform_factor(in)[c], p);
     gs_work_put_rounded(&(struct gs_rounded){.loss = result->loss, .energy = result->energy,
                                              .unit = result->scale_unit}, p);
 }

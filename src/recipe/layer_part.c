@@ -23,11 +23,8 @@ static int put_bias(const struct gs_work *work, const struct gs_plan_item *item,
 
     if (!rc && item->source_bias)
         rc = gs_decode_rows(work->store, work->team, item->source_bias, 0, 1, sum, err);
-    for (size_t r = 0; !rc && r < item->rows; r++) {
-        uint32_t bits = gs_f32_bits(sum[r] + bias[r]);
-        for (int i = 0; i < 4; i++)
-            p[4 * r + (size_t)i] = (uint8_t)(bits >> 8 * i);
-    }
+    for (size_t r = 0; !rc && r < item->rows; r++)
+        gs_put_u32(gs_f32_bits(sum[r] + bias[r]), p + 4 * r);
     gs_free(&sum);
     return rc;
 }

@@ -16,12 +16,6 @@ struct writer {
     uint64_t fingerprint;
 };
 
-static void put_u64(uint8_t *p, uint64_t v)
-{
-    for (int i = 0; i < 8; i++)
-        p[i] = (uint8_t)(v >> 8 * i);
-}
-
 /* n is a multiple of 8, so that the fingerprint can be chained. */
 static int put(struct writer *w, const void *data, uint64_t n, struct gs_err *err)
 {
@@ -41,17 +35,17 @@ int gs_checkpoint_write(const char *path, const struct gs_checkpoint *c, struct 
     const uint64_t words[] = {c->model, c->text, c->options, c->step,
                               c->tokens, c->log_bytes, seconds, c->weight_bytes};
     for (size_t i = 0; i < GS_COUNT(words); i++)
-        put_u64(head + 8 * (i + 1), words[i]);
+        gs_put_u64(words[i], head + 8 * (i + 1));
     if ((rc = gs_out_create(path, true, sizeof head + 16 + c->weight_bytes + c->state_bytes,
                             &w.out, err)) ||
         (rc = put(&w, head, sizeof head, err)) ||
         (rc = put(&w, c->weights, c->weight_bytes, err)))
         goto out;
-    put_u64(word, c->state_bytes);
+    gs_put_u64(c->state_bytes, word);
     if ((rc = put(&w, word, sizeof word, err)) ||
         (rc = put(&w, c->state, c->state_bytes, err)))
         goto out;
-    put_u64(word, w.fingerprint);
+    gs_put_u64(w.fingerprint, word);
     if (!(rc = gs_out_write(w.out, word, sizeof word, err)))
         rc = gs_out_commit(&w.out, err);
 out:

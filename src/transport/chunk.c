@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/bytes.h"
 #include "core/log2.h"
 #include "transport/coder.h"
 
@@ -213,8 +214,7 @@ static uint8_t *encode_field(struct gs_chunk_work *w, const struct gs_field *f, 
         end = code + n;
     }
     dst[0] = model;
-    for (unsigned i = 0; i < 4; i++)
-        dst[1 + i] = (uint8_t)((uint32_t)(end - code) >> 8 * i);
+    gs_put_u32((uint32_t)(end - code), dst + 1);
     return end;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/bytes.h"
 #include "core/hash.h"
 #include "core/team.h"
 #include "file/gguf_read.h"
@@ -216,8 +217,7 @@ static int write_all(struct packing *p, const char *dst, struct gs_err *err)
         rc = pack_region(p, &p->regions[i], err);
     if (!rc && p->used)
         rc = flush(p, err);
-    for (unsigned i = 0; i < 8; i++)
-        trailer[i] = (uint8_t)(p->headers >> 8 * i);
+    gs_put_u64(p->headers, trailer);
     return rc ? rc : gs_out_write(p->out, trailer, sizeof trailer, err);
 }
 

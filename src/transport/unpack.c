@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "core/alloc.h"
+#include "core/bytes.h"
 #include "core/hash.h"
 #include "core/team.h"
 #include "file/out.h"
@@ -15,27 +16,21 @@
 
 /* ---- shared with packing ---- */
 
-static void put(uint8_t *out, uint64_t v, unsigned bytes)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        out[i] = (uint8_t)(v >> 8 * i);
-}
-
 void gs_pack_header_put(uint64_t size, uint64_t chunks, uint8_t out[GS_PACK_HEADER])
 {
     memcpy(out, GS_PACK_MAGIC, 4);
-    put(out + 4, GS_PACK_VERSION, 4);
-    put(out + 8, size, 8);
-    put(out + 16, chunks, 8);
+    gs_put_u32(GS_PACK_VERSION, out + 4);
+    gs_put_u64(size, out + 8);
+    gs_put_u64(chunks, out + 16);
 }
 
 void gs_pack_chunk_put(const struct gs_pack_chunk *chunk, uint8_t out[GS_CHUNK_HEADER])
 {
-    put(out, chunk->layout, 4);
-    put(out + 4, chunk->bytes, 4);
-    put(out + 8, chunk->packed, 4);
-    put(out + 12, 0, 4);
-    put(out + 16, chunk->fingerprint, 8);
+    gs_put_u32(chunk->layout, out);
+    gs_put_u32(chunk->bytes, out + 4);
+    gs_put_u32(chunk->packed, out + 8);
+    gs_put_u32(0, out + 12);
+    gs_put_u64(chunk->fingerprint, out + 16);
 }
 
 int gs_pack_check_output(const char *src, const char *dst, bool overwrite, const char *magic,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Cursor: little-endian values, the sticky end, huge lengths. */
+ * Bytes and cursor: little-endian values, the sticky end, huge lengths. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,6 +47,25 @@ static void loads_accept_any_alignment(void **state)
 }
 
 /* Every kind of read, one byte short. */
+static void what_is_put_is_what_is_loaded(void **state)
+{
+    uint8_t out[sizeof bytes + 1];
+
+    (void)state;
+    for (size_t at = 0; at < 8; at++) {
+        memset(out, 0xee, sizeof out);
+        gs_put_u16(gs_load_u16(bytes + at), out + at);
+        assert_memory_equal(out + at, bytes + at, 2);
+        assert_int_equal(out[at + 2], 0xee);
+        gs_put_u32(gs_load_u32(bytes + at), out + at);
+        assert_memory_equal(out + at, bytes + at, 4);
+        assert_int_equal(out[at + 4], 0xee);
+        gs_put_u64(gs_load_u64(bytes + at), out + at);
+        assert_memory_equal(out + at, bytes + at, 8);
+        assert_int_equal(out[at + 8], 0xee);
+    }
+}
+
 static void reads_beyond_the_end_give_zero_and_stick(void **state)
 {
     struct gs_err err;
@@ -106,6 +125,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_little_endian),
         cmocka_unit_test(loads_accept_any_alignment),
+        cmocka_unit_test(what_is_put_is_what_is_loaded),
         cmocka_unit_test(reads_beyond_the_end_give_zero_and_stick),
         cmocka_unit_test(lengths_cannot_wrap),
         cmocka_unit_test(nothing_can_be_read_from_nothing),
