@@ -59,7 +59,7 @@ struct gs_fold_layer {
 struct gs_fold_options {
     const char *list;              /* names with commas, or "auto" */
     uint64_t seed;                 /* of random signs */
-    double damping;                /* of H, by channel, as in the recipe */
+    double damping;                /* of H, by channel, as in the recipe; 0: gs_recipe_damping */
     const struct gs_calib *calib;  /* NULL: only what needs none */
     struct gs_decoder *decoder;    /* of the model, for calib->ctx tokens; NULL without calib */
     const int *types;              /* by tensor of the store: the block type that it is to become,

@@ -117,8 +117,10 @@ static int site_ldl(struct fitting *f, struct site *s, unsigned dim, const struc
     int rc = GS_OK;
 
     if (!s->made[i])
-        rc = gs_damped_ldl(f->fold->options.team, f->fold->options.damping, s->h, s->n, dim,
-                           s->damping, &s->ldl[i], f->err);
+        rc = gs_damped_ldl(f->fold->options.team,
+                           gs_recipe_damping(f->fold->options.damping, s->n,
+                                             f->sequences * f->ctx),
+                           s->h, s->n, dim, s->damping, &s->ldl[i], f->err);
     s->made[i] = rc == GS_OK;
     *out = &s->ldl[i];
     return rc;

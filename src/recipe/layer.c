@@ -120,7 +120,9 @@ static int make_ldl(struct gs_work *work, size_t first, size_t end, struct share
 {
     struct gs_moments *in = shared->moments;
     size_t block = work->plan.grid->block_cols, n = work->plan.items[first].cols;
-    double damping = work->recipe.damping, *diagonal = gs_alloc(n, sizeof *diagonal);
+    size_t tokens = work->calib.sequences * work->calib.ctx;
+    double damping = in->h ? gs_recipe_damping(work->recipe.damping, n, tokens) : GS_DAMPING;
+    double *diagonal = gs_alloc(n, sizeof *diagonal);
     int rc = diagonal ? GS_OK : gs_fail_nomem(err, "second moments");
 
     for (size_t i = 0; !rc && in->h && i < n; i++)

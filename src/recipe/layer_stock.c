@@ -41,7 +41,10 @@ int gs_damped_ldl(struct gs_team *team, double share, double *h, size_t n, size_
 int gs_work_damped_ldl(const struct gs_work *work, double *h, size_t n, size_t block,
                        double *damping, struct gs_ldl *out, struct gs_err *err)
 {
-    return gs_damped_ldl(work->team, work->recipe.damping, h, n, block, damping, out, err);
+    size_t tokens = work->calib.sequences * work->calib.ctx;
+
+    return gs_damped_ldl(work->team, gs_recipe_damping(work->recipe.damping, n, tokens), h, n,
+                         block, damping, out, err);
 }
 
 static int find_factor(const struct gs_work *work, struct factors *f, size_t n, unsigned dim,

@@ -27,7 +27,7 @@ struct gs_recipe {
     bool rescale;       /* a diagonal rescale, folded into transform_in */
     char rescale_by[GS_RECIPE_NAME]; /* its rule (transform/diagonal.c) */
     bool refit;         /* least-squares row scales after rounding */
-    double damping;     /* added to H's diagonal, over its mean */
+    double damping;     /* added to H's diagonal, over its mean; 0: gs_recipe_damping */
     double head_bits;   /* bits that embedding and output head get above the blocks */
     uint64_t seed;
     uint64_t tokens;    /* of calibration; 0 = 32768 of a text, 4096 of own samples */
@@ -70,6 +70,10 @@ bool gs_recipe_fits_input(const struct gs_recipe *recipe);
 
 /* What gs_part_round takes, for matrices of blocks. */
 struct gs_part_spec gs_recipe_part(const struct gs_recipe *recipe);
+
+/* The damping of second moments (n, n) of `tokens` tokens, over H's diagonal: `given`, or by the
+ * text if it is 0: the less there is of it, the less H's correlations are to be trusted. */
+double gs_recipe_damping(double given, size_t n, size_t tokens);
 
 /* Are second moments of inputs needed; squared gradients? */
 bool gs_recipe_needs_h(const struct gs_recipe *recipe);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "linalg/factor.h"
 #include "recipe/recipe.h"
 
 static struct gs_err err;
@@ -192,6 +193,18 @@ static void test_recipes_by_name(void **state)
     assert_non_null(strstr(err.msg, "'gptq'"));
 }
 
+static void test_damping_by_text(void **state)
+{
+    (void)state;
+    assert_true(gs_recipe_damping(0.01, 4096, 16) == 0.01);
+    assert_true(gs_recipe_damping(0, 1536, 8192) == 4.0 * 1536 / 8192);
+    assert_true(gs_recipe_damping(0, 576, 1 << 20) == 0.3);
+    assert_true(gs_recipe_damping(0, 4096, 16) == 1 && gs_recipe_damping(0, 4096, 0) == 1);
+    struct gs_recipe r;
+    gs_recipe_default(&r);
+    assert_true(r.damping == 0 && gs_recipe_part(&r).damping == GS_DAMPING);
+}
+
 static void test_text_round_trip(void **state)
 {
     struct gs_recipe r, back;
@@ -222,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_messages_name_line_and_rule),
         cmocka_unit_test(test_combinations), cmocka_unit_test(test_combinations_of_parts),
         cmocka_unit_test(test_keys_of_codebooks), cmocka_unit_test(test_recipes_by_name),
+        cmocka_unit_test(test_damping_by_text),
         cmocka_unit_test(test_text_round_trip),
     };
 
