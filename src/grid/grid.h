@@ -31,6 +31,7 @@ struct gs_grid_params {
     const int8_t *table; /* own table of values (the grid says how many), NULL = the grid's */
     float table_unit;    /* what one step of `table` is worth; 0 = as in the grid's own; not read
                             without a table */
+    bool full;           /* search in floating point what the grid has a faster search for */
 };
 
 struct gs_codec;
@@ -41,7 +42,7 @@ struct gs_grid {
     unsigned rate_min, rate_max, rate_step; /* bits per 8 weights */
     unsigned block_rows, block_cols;
     bool takes_table; /* gs_grid_params.table */
-    bool slow;        /* a reference, found by a plain search: milliseconds a block */
+    bool slow;        /* milliseconds a block */
 
     /* The rest is for grid.c and the member itself; use the gs_codec_ functions. */
     const void *data; /* the member's own constants */

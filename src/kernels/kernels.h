@@ -19,6 +19,7 @@
 #define GS_KERNELS_KERNELS_H
 
 #include "core/type.h"
+#include "kernels/table_viterbi.h"
 #include "kernels/trellis.h"
 
 /* n stored weights (a whole number of blocks) to f32, exactly as the format defines. */

@@ -98,4 +98,5 @@ const struct gs_kernels gs_kernels_avx2 = {
     .tile_mul = gs_tile_mul_avx2,
     .codes_mul = gs_codes_mul_avx2,
     .viterbi = gs_viterbi_avx2,
+    .table_viterbi = gs_table_viterbi_avx2,
 };

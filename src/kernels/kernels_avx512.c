@@ -51,4 +51,5 @@ const struct gs_kernels gs_kernels_avx512 = {
     .panel_f16 = gs_panel_f16_avx512,
     .fwht_f32 = gs_fwht_f32_avx512,
     .viterbi = gs_viterbi_avx512,
+    .table_viterbi = gs_table_viterbi_avx512,
 };

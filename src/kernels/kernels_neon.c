@@ -85,4 +85,5 @@ const struct gs_kernels gs_kernels_neon = {
     .tile_mul = gs_tile_mul_neon,
     .codes_mul = gs_codes_mul_neon,
     .viterbi = gs_viterbi_neon,
+    .table_viterbi = gs_table_viterbi_neon,
 };

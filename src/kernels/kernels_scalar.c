@@ -126,4 +126,5 @@ const struct gs_kernels gs_kernels_scalar = {
     .tile_mul = gs_tile_mul_scalar,
     .codes_mul = gs_codes_mul_scalar,
     .viterbi = gs_viterbi_scalar,
+    .table_viterbi = gs_table_viterbi_scalar,
 };

@@ -37,7 +37,8 @@ int gs_work_progress(const struct gs_work *work, struct gs_err *err)
 int gs_work_codec(struct gs_work *work, unsigned rate, const struct gs_codec **out,
                   struct gs_err *err)
 {
-    const struct gs_grid_params params = {.rate = rate};
+    const struct gs_grid_params params = {.rate = rate,
+                                          .full = work->plan.recipe->full_search};
     int rc = GS_OK;
 
     if (!work->codecs[rate])

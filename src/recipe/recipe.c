@@ -120,6 +120,7 @@ static const struct field {
     {"paper", TEXT, ALL, AT(paper), NULL, 0, 0},
     {"claim", TEXT, ALL, AT(claim), NULL, 0, 0},
     {"grid", NAME, GRID, AT(grid), grid_name, 0, 0},
+    {"full_search", BOOL, GRID, AT(full_search), NULL, 0, 0},
     {"codebook", CODEBOOK, PART, AT(part.codebook), NULL, 0, 0},
     {"scale", NAME, PART, AT(part.scale), scale_name, 0, 0},
     {"group", UINT, PART, AT(part.group), NULL, 0, 65536},

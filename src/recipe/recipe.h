@@ -24,6 +24,7 @@
 struct gs_recipe {
     char grid[GS_RECIPE_NAME], rounder[GS_RECIPE_NAME];
     char transform_in[GS_RECIPE_NAME], transform_out[GS_RECIPE_NAME];
+    bool full_search;   /* where the grid has a faster one */
     bool rescale;       /* a diagonal rescale, folded into transform_in */
     char rescale_by[GS_RECIPE_NAME]; /* its rule (transform/diagonal.c) */
     bool refit;         /* least-squares row scales after rounding */

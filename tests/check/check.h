@@ -71,6 +71,8 @@ void shape_codes_mul(struct job *job);
 void call_codes_mul(const struct gs_kernels *k, struct job *job);
 void shape_viterbi(struct job *job);
 void call_viterbi(const struct gs_kernels *k, struct job *job);
+void shape_table_viterbi(struct job *job);
+void call_table_viterbi(const struct gs_kernels *k, struct job *job);
 
 /* Fills of float arrays, by number; NULL if there is no such. */
 const char *fill_name(size_t fill);

@@ -292,6 +292,9 @@ static const struct slot rows[ROW_COUNT] = {
                        .shape = shape_codes_mul, .call = call_codes_mul},
     [ROW_viterbi] = {FIELD(viterbi), GS_TYPE_F32, .out_bytes_exact = true, .spread = 140.0f,
                      .slow = true, .shape = shape_viterbi, .call = call_viterbi},
+    [ROW_table_viterbi] = {FIELD(table_viterbi), GS_TYPE_F32, .out_bytes_exact = true,
+                           .spread = 4.0f, .slow = true, .shape = shape_table_viterbi,
+                           .call = call_table_viterbi},
 };
 
 static struct slot all[ROW_COUNT + 5 * GS_TYPE_COUNT];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The trellis kernels: a code for every size, any bytes as tiles, any floats as targets; and
  * the kernels of 8-bit products. */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -251,4 +252,56 @@ void call_viterbi(const struct gs_kernels *k, struct job *job)
     const struct gs_trellis *t = code_of(job, viterbi_window(job));
 
     k->viterbi(t, job->x, viterbi_tiles(job), job->out, gs_trellis_tile_bytes(t), work);
+}
+
+/* Tables of random levels and values: every step, with and without halves, windows of 8 to 12
+ * bits, and one of 14. */
+static const struct gs_table_trellis *table_of(const struct job *job)
+{
+    static uint16_t level[1 << GS_TABLE_WINDOW_MAX], visit[4 << GS_TABLE_WINDOW_MAX];
+    static int16_t value[GS_TABLE_EACH_MAX * GS_TABLE_LEVELS_MAX];
+    static struct gs_table_trellis t;
+    struct gs_rng rng;
+
+    gs_rng_init(&rng, job->n, 1);
+    t = (struct gs_table_trellis){
+        .window = (uint8_t)(job->n == 1000 ? 14 : 8 + job->n % 5),
+        .step = (uint8_t)(1 + job->n / 2 % 4),
+        .halves = (uint8_t)(job->n == 1000 ? 1 : 1 + job->n / 3 % 2),
+        .each = (uint8_t)(1 + job->n / 5 % 2),
+        .gain = (uint8_t)(job->n % 5),
+        .levels = (uint16_t)(job->n == 1000 ? GS_TABLE_LEVELS_MAX : 1 + 7 * job->n % 300),
+        .level = level, .value = value, .visit = visit,
+    };
+    for (unsigned s = 0; s < 1u << t.window; s++)
+        level[s] = (uint16_t)gs_rng_below(&rng, t.levels);
+    for (unsigned i = 0; i < (unsigned)t.each * t.levels; i++)
+        value[i] = (int16_t)((int)gs_rng_below(&rng, 30000) - 15000);
+    gs_table_trellis_prepare(&t);
+    return &t;
+}
+
+static size_t table_tiles(const struct job *job)
+{
+    return job->n == 1000 ? 1 : GS_MIN(job->n % 21, 19);
+}
+
+void shape_table_viterbi(struct job *job)
+{
+    const struct gs_table_trellis *t = table_of(job);
+
+    job->x_count = table_tiles(job) * GS_TABLE_TILE;
+    job->out_bytes = table_tiles(job) * (GS_TABLE_TILE / t->each) * sizeof(uint16_t);
+}
+
+/* States go by way of an array that is aligned for them. */
+void call_table_viterbi(const struct gs_kernels *k, struct job *job)
+{
+    static GS_ALIGNED(64) uint8_t work[24 << 20];
+    static uint16_t states[20 * GS_TABLE_TILE];
+
+    assert(gs_table_viterbi_work_bytes(table_of(job)) <= sizeof work);
+    memset(states, 0xa5, sizeof states);
+    k->table_viterbi(table_of(job), job->x, table_tiles(job), states, work);
+    memcpy(job->out, states, job->out_bytes);
 }

@@ -9,22 +9,22 @@
  * All 2^16 states are looked at for every step. For a fixed c and a run of e', values are
  * neighbours in the table and costs are, each 2^step times; runs are short enough that the
  * best costs and choices stay in the first-level cache. */
-#include "grid/table_viterbi.h"
+#include "grid/full_viterbi.h"
 
 #include <math.h>
 
 enum { RUN = 1024 };
 
 struct search {
-    const struct gs_table_trellis *t;
+    const struct gs_full_trellis *t;
     unsigned nodes, steps;
     float *cost, *next;   /* (nodes) */
     uint8_t *choice;      /* (steps, nodes): c */
 };
 
-size_t gs_table_viterbi_work_bytes(const struct gs_table_trellis *t)
+size_t gs_full_viterbi_work_bytes(const struct gs_full_trellis *t)
 {
-    size_t nodes = (size_t)1 << (GS_TABLE_WINDOW - t->step), steps = GS_TABLE_TILE / t->each;
+    size_t nodes = (size_t)1 << (GS_FULL_WINDOW - t->step), steps = GS_FULL_TILE / t->each;
 
     return nodes * (2 * sizeof(float) + steps);
 }
@@ -52,7 +52,7 @@ static void expand(const float *before, unsigned n, float *cost, unsigned step)
 static void try_forgotten(const struct search *s, unsigned c, unsigned first, unsigned n,
                           const float *x, float *restrict best, int32_t *restrict pick)
 {
-    const struct gs_table_trellis *t = s->t;
+    const struct gs_full_trellis *t = s->t;
     size_t state = (size_t)c * s->nodes + first;
     const float *value = t->value + state;
     float cost[RUN], target = x[t->each - 1];
@@ -61,7 +61,7 @@ static void try_forgotten(const struct search *s, unsigned c, unsigned first, un
     if (t->each == 2) {
         for (unsigned i = 0; i < n; i++)
             cost[i] += (value[i] - x[0]) * (value[i] - x[0]);
-        value += 1 << GS_TABLE_WINDOW;
+        value += 1 << GS_FULL_WINDOW;
     }
     /* Masks in place of conditions, which compilers would not turn into vectors. */
     for (unsigned i = 0; i < n; i++) {
@@ -128,11 +128,11 @@ static unsigned find_seam(struct search *s, const float *x)
     return e;
 }
 
-void gs_table_viterbi(const struct gs_table_trellis *t, const float *x, uint16_t *states,
-                      void *work)
+void gs_full_viterbi(const struct gs_full_trellis *t, const float *x, uint16_t *states,
+                     void *work)
 {
-    unsigned nodes = 1u << (GS_TABLE_WINDOW - t->step);
-    struct search s = {.t = t, .nodes = nodes, .steps = GS_TABLE_TILE / t->each,
+    unsigned nodes = 1u << (GS_FULL_WINDOW - t->step);
+    struct search s = {.t = t, .nodes = nodes, .steps = GS_FULL_TILE / t->each,
                        .cost = work, .next = (float *)work + nodes,
                        .choice = (uint8_t *)((float *)work + 2 * nodes)};
     unsigned e = find_seam(&s, x), seam = e;
