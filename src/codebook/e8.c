@@ -7,9 +7,9 @@
  *      that sum is odd, the cheapest coordinate to its second nearest (Conway & Sloane, "Fast
  *      quantizing and decoding algorithms for lattice quantizers and codes", IEEE Trans. Inf.
  *      Theory 28, 1982, section V). If its pattern is among the 256, nothing is nearer.
- *   2. Else all 256 patterns, with the best signs for each: those of y cost
+ *   2. Else the best of the 256 patterns, with the best signs for each: those of y cost
  *      Σ h (|y_i| − p_i)²; where their sum has the wrong parity, one sign must change, for
- *      4 h_i p_i |y_i| more.
+ *      4 h_i p_i |y_i| more. Branch and bound over their digits looks at a tenth of them.
  *
  * The second way is taken for the coset whose nearest point is nearer, and for the other one
  * only if it still could win. */
@@ -48,6 +48,22 @@ static float part_of(unsigned key, unsigned i)
     return (float)(key >> (14 - 2 * i) & 3) + 0.5f;
 }
 
+/* What neighbours in the order of digits share. */
+static void link_patterns(struct gs_e8p *e)
+{
+    e->shared[0] = e->shared[GS_E8P_PATTERNS] = 0;
+    for (unsigned j = 1; j < GS_E8P_PATTERNS; j++) {
+        unsigned n = 0;
+        while (!((e->key[j] ^ e->key[j - 1]) >> (14 - 2 * n)))
+            n++;
+        e->shared[j] = (uint8_t)n;
+    }
+    for (unsigned j = GS_E8P_PATTERNS; j-- > 0;)
+        for (unsigned i = 0; i <= 8; i++)
+            e->skip[j][i] = (uint16_t)(j + 1 < GS_E8P_PATTERNS && e->shared[j + 1] >= i
+                                           ? e->skip[j + 1][i] : j + 1);
+}
+
 void gs_e8p_init(struct gs_e8p *e)
 {
     unsigned n = 0, pads = 0;
@@ -65,6 +81,7 @@ void gs_e8p_init(struct gs_e8p *e)
         e->odd[n] = (float)((int)sum & 1);
         e->key[n++] = (uint16_t)key;
     }
+    link_patterns(e);
 }
 
 /* The pattern of this key, or −1. */
@@ -128,32 +145,114 @@ static int round_coset(const struct gs_e8p *e, const float y[8], const float *h,
     return digits < 4 ? find_key(e, key) : -1;
 }
 
-/* Way 2: the best pattern with its best signs. */
+/* What coordinate i gains with digit k, |v|_i = k + ½, as way 2 looks at patterns. */
+struct digits {
+    float gain[8][4];    /* h_i (2 |y_i| |v|_i − |v|_i²) */
+    float product[8][4]; /* h_i |y_i| |v|_i: a quarter of what a wrong sign costs */
+    float bound[8][4];   /* the gain less λ |v|_i² */
+    float rest[9];       /* what coordinates i … 7 add at most to the sum of bounds, and 12 λ */
+    float slack;         /* more than roundings of a sum can be */
+};
+
+/* Any λ ≥ 0 will do: |v|² is 12 at most, so a gain is no more than its bound and 12 λ. This one
+ * makes bounds tight, as they are largest near y / (1 + λ), which has about that length. */
+static void make_digits(const float y[8], const float *h, struct digits *d)
+{
+    float square = 0, weights = 0, sizes = 0;
+
+    for (unsigned i = 0; i < 8; i++) {
+        square += y[i] * y[i];
+        weights += weight(h, i);
+    }
+    float shrink = sqrtf(square * (1 / 11.0f)) - 1;
+    float lambda = shrink > 0 ? shrink * weights * 0.125f : 0;
+    for (unsigned i = 0; i < 8; i++) {
+        float a = weight(h, i) * fabsf(y[i]), b = weight(h, i);
+        for (unsigned k = 0; k < 4; k++) {
+            float p = (float)k + 0.5f, t = a * p;
+            d->product[i][k] = t;
+            d->gain[i][k] = 2 * t - b * p * p;
+            d->bound[i][k] = d->gain[i][k] - lambda * p * p;
+        }
+        sizes += 7 * a + 12.25f * b;
+    }
+    d->rest[8] = 12 * lambda;
+    for (unsigned i = 8; i-- > 0;) {
+        const float *f = d->bound[i];
+        float low = f[0] > f[1] ? f[0] : f[1], high = f[2] > f[3] ? f[2] : f[3];
+        d->rest[i] = d->rest[i + 1] + (low > high ? low : high);
+    }
+    d->slack = 1e-5f * (sizes + 110 * lambda);
+}
+
+/* The gain of a good pattern: the digits of the largest bounds, then smaller ones where that
+ * costs least, until they are in the code. */
+static float guess_gain(const struct gs_e8p *e, const struct digits *d, float is_odd)
+{
+    float gain = 0, product = INFINITY;
+    unsigned digit[8], key = 0;
+    int found;
+
+    for (unsigned i = 0; i < 8; i++) {
+        digit[i] = 0;
+        for (unsigned k = 1; k < 4; k++)
+            if (d->bound[i][k] > d->bound[i][digit[i]])
+                digit[i] = k;
+        key = key << 2 | digit[i];
+    }
+    while ((found = find_key(e, key)) < 0) {
+        float least = INFINITY;
+        unsigned at = 0;
+        for (unsigned i = 0; i < 8; i++) {
+            const float *bound = &d->bound[i][digit[i]];
+            if (digit[i] > 0 && !(bound[0] - bound[-1] >= least)) {
+                least = bound[0] - bound[-1];
+                at = i;
+            }
+        }
+        digit[at]--;
+        key -= 1u << (14 - 2 * at);
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        float t = d->product[i][digit[i]];
+        gain += d->gain[i][digit[i]];
+        product = t < product ? t : product;
+    }
+    return gain - (is_odd != e->odd[found] ? 4 * product : 0);
+}
+
+/* Way 2: the best pattern with its best signs; the first of equals. Patterns are in the order of
+ * their digits: those that begin alike share the sums over their first digits, and are passed
+ * over together where no rest can make up for their beginning. */
 static int scan_patterns(const struct gs_e8p *e, const float y[8], const float *h, float v[8],
                          float *cost)
 {
-    GS_ALIGNED(64) float gain[GS_E8P_PATTERNS] = {0}, least[GS_E8P_PATTERNS];
+    struct digits d;
+    float gain[9] = {0}, bound[9] = {0}, least[9] = {INFINITY}, most = -INFINITY;
     unsigned minus = 0, best = 0, at = 0;
 
-    for (unsigned j = 0; j < GS_E8P_PATTERNS; j++)
-        least[j] = INFINITY;
-    for (unsigned i = 0; i < 8; i++) {
-        float a = weight(h, i) * fabsf(y[i]), b = weight(h, i);
-        const float *part = e->part[i];
+    for (unsigned i = 0; i < 8; i++)
         minus += is_negative(y[i]);
-        for (unsigned j = 0; j < GS_E8P_PATTERNS; j++) {
-            float t = a * part[j];
-            gain[j] += 2 * t - b * part[j] * part[j];
-            least[j] = t < least[j] ? t : least[j];
-        }
-    }
+    make_digits(y, h, &d);
     /* Signs of y have the parity of Σ |v|_i where that is odd exactly if their number is. */
-    float is_odd = (float)(minus & 1), factor = 4 - 8 * is_odd;
-    for (unsigned j = 0; j < GS_E8P_PATTERNS; j++)
-        gain[j] -= (4 * is_odd + factor * e->odd[j]) * least[j];
-    for (unsigned j = 1; j < GS_E8P_PATTERNS; j++)
-        if (gain[j] > gain[best])
-            best = j;
+    float is_odd = (float)(minus & 1), bar = guess_gain(e, &d, is_odd) - d.slack;
+    for (unsigned j = 0, i = 0; j < GS_E8P_PATTERNS;) {
+        for (; i < 8 && bound[i] + d.rest[i] > bar; i++) {
+            unsigned k = e->key[j] >> (14 - 2 * i) & 3;
+            float t = d.product[i][k];
+            gain[i + 1] = gain[i] + d.gain[i][k];
+            bound[i + 1] = bound[i] + d.bound[i][k];
+            least[i + 1] = t < least[i] ? t : least[i];
+        }
+        if (i == 8) {
+            float all = gain[8] - (is_odd != e->odd[j] ? 4 * least[8] : 0);
+            best = all > most ? j : best;
+            most = all > most ? all : most;
+            bar = most - d.slack > bar ? most - d.slack : bar;
+        }
+        j = e->skip[j][i];
+        i = e->shared[j];
+    }
     for (unsigned i = 0; i < 8; i++) {
         v[i] = is_negative(y[i]) ? -e->part[i][best] : e->part[i][best];
         if (weight(h, i) * fabsf(y[i]) * e->part[i][best] <

@@ -31,6 +31,8 @@ struct gs_e8p {
     GS_ALIGNED(64) float part[8][GS_E8P_PATTERNS]; /* coordinate i of |v|, by pattern */
     GS_ALIGNED(64) float odd[GS_E8P_PATTERNS];     /* 1 where Σ |v|_i is odd, else 0 */
     uint16_t key[GS_E8P_PATTERNS];                 /* two bits a coordinate: |v|_i − ½ */
+    uint8_t shared[GS_E8P_PATTERNS + 1];           /* digits that it begins with as the one before */
+    uint16_t skip[GS_E8P_PATTERNS][9];             /* the next with other digits 0 … i − 1 */
 };
 
 /* Fills in the tables: some 10^5 operations. */
