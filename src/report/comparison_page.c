@@ -8,20 +8,12 @@
 
 #include "core/alloc.h"
 #include "report/comparison.h"
+#include "report/comparison_parts.h"
 #include "report/heat.h"
-#include "report/page.h"
 #include "report/plot.h"
 #include "report/style.h"
 
-#define PLUS_MINUS " \xc2\xb1 "
 #define DOT " \xc2\xb7 "
-
-struct writing {
-    struct gs_page page;
-    const struct gs_comparison *c;
-    size_t *order; /* (n_rows) */
-    bool *front;   /* (n_rows) */
-};
 
 static size_t count_shown(const struct gs_comparison *c)
 {
@@ -32,45 +24,7 @@ static size_t count_shown(const struct gs_comparison *c)
     return n;
 }
 
-/* ---- small pieces ------------------------------------------------------------------------- */
-
-static void put_bytes(struct gs_page *p, uint64_t bytes)
-{
-    static const char *const units[] = {"kB", "MB", "GB", "TB"};
-    double v = (double)bytes / 1e3;
-    size_t u = 0;
-
-    for (; v >= 999.5 && u + 1 < GS_COUNT(units); u++)
-        v /= 1e3;
-    gs_page_digits(p, v, v < 100 ? 3 : 4);
-    gs_page_format(p, " %s", units[u]);
-}
-
-static void put_seconds(struct gs_page *p, double seconds)
-{
-    if (seconds >= 3600)
-        gs_page_format(p, "%d h %02d min", (int)(seconds / 3600),
-                       (int)fmod(seconds / 60, 60));
-    else if (seconds >= 60)
-        gs_page_format(p, "%d min %02d s", (int)(seconds / 60), (int)fmod(seconds, 60));
-    else {
-        gs_page_number(p, seconds, seconds < 10);
-        gs_page_text(p, " s");
-    }
-}
-
-/* The name of a row and its budget. */
-static void put_name(struct gs_page *p, const struct gs_compare_row *row)
-{
-    gs_page_text(p, row->recipe);
-    if (row->budget > 0) {
-        gs_page_open(p, "span");
-        gs_page_attr(p, "class", "soft");
-        gs_page_text(p, " \xe2\x89\xa4\xc2\xa0");
-        gs_page_digits(p, row->budget, 4);
-        gs_page_close(p);
-    }
-}
+/* ---- the head ----------------------------------------------------------------------------- */
 
 static void put_tile(struct gs_page *p, const char *label)
 {
@@ -87,9 +41,7 @@ static void end_tile(struct gs_page *p, const char *more)
     gs_page_close(p);
 }
 
-/* ---- the head ----------------------------------------------------------------------------- */
-
-static void put_tiles(struct writing *w)
+static void put_tiles(struct gs_comparison_draft *w)
 {
     const struct gs_comparison *c = w->c;
     struct gs_page *p = &w->page;
@@ -120,12 +72,12 @@ static void put_tiles(struct writing *w)
     snprintf(text, sizeof text, "%" PRIu64 " tokens scored", c->reference.tokens);
     end_tile(p, text);
     put_tile(p, "quantizing");
-    put_seconds(p, seconds);
+    gs_comparison_put_seconds(p, seconds);
     end_tile(p, "processor time, all rows");
     gs_page_close(p);
 }
 
-static void put_head(struct writing *w)
+static void put_head(struct gs_comparison_draft *w)
 {
     const struct gs_comparison *c = w->c;
     struct gs_page *p = &w->page;
@@ -142,7 +94,7 @@ static void put_head(struct writing *w)
     gs_page_text(p, " million weights" DOT);
     gs_page_digits(p, c->model_bpw, 4);
     gs_page_text(p, " bits a weight" DOT);
-    put_bytes(p, c->model_bytes);
+    gs_comparison_put_bytes(p, c->model_bytes);
     gs_page_close(p);
     if (c->n_rows < c->n_planned) {
         gs_page_open(p, "p");
@@ -165,7 +117,7 @@ static size_t series_of(const struct gs_comparison *c, size_t row)
     return first;
 }
 
-static int put_plot(struct writing *w, struct gs_err *err)
+static int put_plot(struct gs_comparison_draft *w, struct gs_err *err)
 {
     const struct gs_comparison *c = w->c;
     struct gs_page *p = &w->page;
@@ -210,174 +162,6 @@ static int put_plot(struct writing *w, struct gs_err *err)
     return rc;
 }
 
-/* ---- the table ---------------------------------------------------------------------------- */
-
-static const struct column {
-    const char *name, *unit;
-} columns[] = {
-    {"recipe", ""}, {"bits", "all tensors"}, {"bits", "matrices"}, {"file", ""},
-    {"mean KL", "nats"}, {"KL 99.9 %", "nats"}, {"perplexity", ""}, {"same top", "%"},
-    {"layer error", ""}, {"time", "CPU"}, {"passes", ""},
-};
-
-static void put_table_head(struct gs_page *p)
-{
-    gs_page_open(p, "thead");
-    gs_page_open(p, "tr");
-    for (size_t i = 0; i < GS_COUNT(columns); i++) {
-        gs_page_open(p, "th");
-        gs_page_attr(p, "scope", "col");
-        gs_page_attr(p, "data-sorts", "1");
-        if (!strcmp(columns[i].name, "mean KL"))
-            gs_page_attr(p, "aria-sort", "ascending");
-        gs_page_text(p, columns[i].name);
-        if (*columns[i].unit) {
-            gs_page_text(p, " ");
-            gs_page_element(p, "small", NULL, columns[i].unit);
-        }
-        gs_page_close(p);
-    }
-    gs_page_close(p);
-    gs_page_close(p);
-}
-
-/* A cell that is sorted by `value`. */
-static void open_cell(struct gs_page *p, double value)
-{
-    char text[GS_NUMBER_TEXT];
-
-    gs_page_open(p, "td");
-    gs_number_text(value, 9, true, text);
-    if (isfinite(value))
-        gs_page_attr(p, "data-v", text);
-}
-
-/* With an error as many decimals as tell two digits of it. */
-static void put_value(struct gs_page *p, double value, double error, int digits)
-{
-    if (!(error > 1e-12) || !(error < 1e12)) {
-        gs_page_digits(p, value, digits);
-        return;
-    }
-    int decimals = (int)fmin(fmax(1 - floor(log10(error)), 0), 12);
-    gs_page_number(p, value, decimals);
-    gs_page_text(p, PLUS_MINUS);
-    gs_page_number(p, error, decimals);
-}
-
-static void put_cell(struct gs_page *p, double value, double error, int digits)
-{
-    open_cell(p, value);
-    put_value(p, value, error, digits);
-    gs_page_close(p);
-}
-
-static void put_fixed(struct gs_page *p, double value, int decimals)
-{
-    open_cell(p, value);
-    gs_page_number(p, value, decimals);
-    gs_page_close(p);
-}
-
-static void put_recipe(struct writing *w, size_t row)
-{
-    const struct gs_compare_row *f = &w->c->rows[row].facts;
-    struct gs_page *p = &w->page;
-
-    gs_page_open(p, "td");
-    if (!f->failure) {
-        gs_page_open(p, "span");
-        gs_page_attr(p, "class", w->front[row] ? "dot on" : "dot");
-        gs_page_attr(p, "title", w->front[row] ? "on the front" : "behind the front");
-        gs_page_close(p);
-    }
-    put_name(p, f);
-    gs_page_close(p);
-}
-
-static void put_figures(struct gs_page *p, const struct gs_compare_row *f)
-{
-    const struct gs_eval_result *e = &f->eval;
-
-    put_fixed(p, f->bpw, 3);
-    put_fixed(p, f->matrix_bpw, 3);
-    open_cell(p, (double)f->file_bytes);
-    put_bytes(p, f->file_bytes);
-    gs_page_close(p);
-    put_cell(p, e->kld_mean, e->kld_sigma, 4);
-    put_cell(p, e->kld_p999, 0, 3);
-    put_cell(p, e->ppl, e->ppl_sigma, 5);
-    put_cell(p, 100 * e->top1, 100 * e->top1_sigma, 4);
-    put_cell(p, f->layer_error, 0, 3);
-    open_cell(p, f->cpu_seconds);
-    put_seconds(p, f->cpu_seconds);
-    gs_page_close(p);
-    put_fixed(p, f->passes, 0);
-}
-
-/* The source as a row of its own. */
-static void put_source(struct writing *w)
-{
-    const struct gs_eval_result *e = &w->c->reference;
-    struct gs_page *p = &w->page;
-
-    gs_page_open(p, "tr");
-    gs_page_attr(p, "data-last", "1");
-    gs_page_element(p, "td", "soft", "the source");
-    put_fixed(p, w->c->model_bpw, 3);
-    put_cell(p, NAN, 0, 1);
-    open_cell(p, (double)w->c->model_bytes);
-    put_bytes(p, w->c->model_bytes);
-    gs_page_close(p);
-    put_cell(p, 0, 0, 1);
-    put_cell(p, 0, 0, 1);
-    put_cell(p, e->ppl, e->ppl_sigma, 5);
-    put_fixed(p, 100, 0);
-    put_cell(p, 0, 0, 1);
-    put_cell(p, NAN, 0, 1);
-    put_cell(p, NAN, 0, 1);
-    gs_page_close(p);
-}
-
-static void put_table(struct writing *w)
-{
-    struct gs_page *p = &w->page;
-
-    gs_page_element(p, "h2", NULL, "Results");
-    gs_page_open(p, "div");
-    gs_page_attr(p, "class", "scroll");
-    gs_page_attr(p, "tabindex", "0");
-    gs_page_open(p, "table");
-    put_table_head(p);
-    gs_page_open(p, "tbody");
-    for (size_t i = 0; i < w->c->n_rows; i++) {
-        const struct gs_compare_row *f = &w->c->rows[w->order[i]].facts;
-        gs_page_open(p, "tr");
-        if (f->failure)
-            gs_page_attr(p, "data-last", "1");
-        put_recipe(w, w->order[i]);
-        if (f->failure) {
-            gs_page_open(p, "td");
-            gs_page_attr(p, "class", "why bad");
-            gs_page_attr_format(p, "colspan", "%zu", GS_COUNT(columns) - 1);
-            gs_page_text(p, f->failure);
-            gs_page_close(p);
-        } else {
-            put_figures(p, f);
-        }
-        gs_page_close(p);
-    }
-    put_source(w);
-    gs_page_close(p);
-    gs_page_close(p);
-    gs_page_close(p);
-    gs_page_element(p, "p", "soft",
-                    "Behind a name: the budget in bits that was asked for. Numbers are \xc2\xb1 one "
-                    "standard error. Layer error: squares of what changes in "
-                    "the outputs of the blocks' matrices over squares of the outputs, for the same "
-                    "inputs. Passes: of the calibration text through the model.");
-}
-
 /* ---- maps of errors ----------------------------------------------------------------------- */
 
 static struct gs_heat_scale fit_heat(const struct gs_comparison *c, double *all)
@@ -391,7 +175,7 @@ static struct gs_heat_scale fit_heat(const struct gs_comparison *c, double *all)
     return gs_heat_fit(all, n);
 }
 
-static void put_map(struct writing *w, size_t row, const struct gs_heat_scale *scale,
+static void put_map(struct gs_comparison_draft *w, size_t row, const struct gs_heat_scale *scale,
                     double *cells)
 {
     const struct gs_comparison *c = w->c;
@@ -411,7 +195,7 @@ static void put_map(struct writing *w, size_t row, const struct gs_heat_scale *s
     }
     gs_page_open(p, "figure");
     gs_page_open(p, "figcaption");
-    put_name(p, &r->facts);
+    gs_comparison_put_name(p, &r->facts);
     gs_page_text(p, " ");
     gs_page_open(p, "small");
     gs_page_attr(p, "class", "soft");
@@ -431,7 +215,7 @@ static void put_map(struct writing *w, size_t row, const struct gs_heat_scale *s
     gs_page_close(p);
 }
 
-static int put_maps(struct writing *w, struct gs_err *err)
+static int put_maps(struct gs_comparison_draft *w, struct gs_err *err)
 {
     const struct gs_comparison *c = w->c;
     struct gs_page *p = &w->page;
@@ -467,7 +251,7 @@ out:
 }
 
 /* Whose the recipes are, each once. */
-static void put_papers(struct writing *w)
+static void put_papers(struct gs_comparison_draft *w)
 {
     const struct gs_comparison *c = w->c;
     struct gs_page *p = &w->page;
@@ -504,12 +288,12 @@ static void put_text_fact(struct gs_page *p, const char *label,
     gs_page_text(p, text->name);
     gs_page_format(p, "%s%s, %" PRIu64 " tokens, ", how ? ", " : "", how ? how : "",
                    text->tokens);
-    put_bytes(p, text->bytes);
+    gs_comparison_put_bytes(p, text->bytes);
     gs_page_format(p, ", hash %016" PRIx64, text->hash);
     gs_page_close(p);
 }
 
-static void put_facts(struct writing *w)
+static void put_facts(struct gs_comparison_draft *w)
 {
     const struct gs_comparison *c = w->c;
     const struct gs_eval_result *r = &c->reference;
@@ -529,14 +313,14 @@ static void put_facts(struct writing *w)
     begin_fact(p, "Scored");
     gs_page_format(p, "%" PRIu64 " tokens in %" PRIu64 " chunks of %" PRIu32 "; the source has "
                    "perplexity ", r->tokens, r->chunks, c->ctx);
-    put_value(p, r->ppl, r->ppl_sigma, 6);
+    gs_comparison_put_value(p, r->ppl, r->ppl_sigma, 6);
     gs_page_text(p, " and ran once, for all rows");
     gs_page_close(p);
     put_text_fact(p, "Calibrated on", &c->calib, c->calib_how);
     begin_fact(p, "Made by");
     gs_page_format(p, "gosset %s, kernels %s, threads %d, %s, ", GS_VERSION, c->level, c->threads,
                    when);
-    put_seconds(p, c->seconds);
+    gs_comparison_put_seconds(p, c->seconds);
     gs_page_text(p, " in all");
     gs_page_close(p);
     gs_page_close(p);
@@ -546,7 +330,7 @@ static void put_facts(struct writing *w)
 
 /* ---- the whole ---------------------------------------------------------------------------- */
 
-static void begin_page(struct writing *w)
+static void begin_page(struct gs_comparison_draft *w)
 {
     struct gs_page *p = &w->page;
 
@@ -585,7 +369,7 @@ static void end_page(struct gs_page *p)
 int gs_comparison_page(const struct gs_comparison *c, char **text, size_t *n,
                        struct gs_err *err)
 {
-    struct writing w = {.c = c, .order = gs_alloc(c->n_rows, sizeof *w.order),
+    struct gs_comparison_draft w = {.c = c, .order = gs_alloc(c->n_rows, sizeof *w.order),
                         .front = gs_alloc(c->n_rows, sizeof *w.front)};
     int rc = w.order && w.front ? GS_OK : gs_fail_nomem(err, "a report");
 
@@ -598,7 +382,7 @@ int gs_comparison_page(const struct gs_comparison *c, char **text, size_t *n,
         rc = put_plot(&w, err);
     }
     if (!rc) {
-        put_table(&w);
+        gs_comparison_put_table(&w);
         rc = put_maps(&w, err);
     }
     if (!rc) {
