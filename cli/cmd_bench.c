@@ -28,8 +28,8 @@ static int run(const struct settings *s)
             return usage_error("bench", "unexpected argument '%s'", s->argument[1]);
         return subjects[i].run(s);
     }
-    return usage_error("bench", "what to measure: grid, codebook, stream, kernels or model, not '%s'",
-                       s->argument[0]);
+    return usage_error("bench", "what to measure: grid, codebook, stream, kernels or model, not "
+                       "'%s'", s->argument[0]);
 }
 
 static const struct option grid_options[] = {
@@ -37,8 +37,8 @@ static const struct option grid_options[] = {
      offsetof(struct settings, window), 0, 64},
     {0, "bpw", "B", "only this rate, in bits a weight; 0 = 1, 2, 3 and 4", &kind_float,
      offsetof(struct settings, bpw), 0, 16},
-    {0, "limit", "N", "weights a measurement, in multiples of 65536; 0 = 2^20 (codebooks 2^18)", &kind_u64,
-     offsetof(struct settings, limit), 0, 0},
+    {0, "limit", "N", "weights a measurement, in multiples of 65536; 0 = 2^20 (codebooks 2^18)",
+     &kind_u64, offsetof(struct settings, limit), 0, 0},
     {0, "seed", "N", "seed of the weights", &kind_u64, offsetof(struct settings, sampling.seed),
      0, 0},
     {0, "all", NULL, "every rate from 1 to 5 in steps of 1/8 (also for kernels)", &kind_flag,

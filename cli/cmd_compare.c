@@ -235,12 +235,15 @@ const struct command command_compare = {
     .name = "compare",
     .summary = "recipes on equal footing: a table, and a page with plots",
     .arguments = "MODEL",
-    .details = "Every recipe quantizes MODEL with the same calibration text and is measured against\n"
+    .details = "Every recipe quantizes MODEL with the same calibration text and is measured "
+               "against\n"
                "it on the same other text. The page is one file that needs nothing else; it is\n"
                "written anew after every recipe, so an interrupted run leaves what it found.\n",
-    .examples = "  gosset compare model.gguf --recipes rtn,gptq,quip --bpw 2,3,4 --text wiki.txt \\\n"
+    .examples = "  gosset compare model.gguf --recipes rtn,gptq,quip --bpw 2,3,4 "
+                "--text wiki.txt \\\n"
                 "      --chunks 8 --report out.html\n"
-                "  gosset compare model.gguf --recipes all,stock:Q4_K_M --text wiki.txt --report out.html\n",
+                "  gosset compare model.gguf --recipes all,stock:Q4_K_M --text wiki.txt "
+                "--report out.html\n",
     .n_arguments = 1,
     .groups = {&group, &group_compute, &group_output},
     .run = run,

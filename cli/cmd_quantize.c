@@ -188,7 +188,8 @@ static const struct option options[] = {
      offsetof(struct settings, requantize_changed), 0, 0},
     {0, "fold", "LIST", "with --type: transforms folded into the weights first: names with commas "
      "of rotate-residual, untie, rotate-values, scale-values, scale-norms, scale-ffn; none; auto: "
-     "those that lower layer errors, the default where there is calibration", &kind_string, offsetof(struct settings, fold), 0, 0},
+     "those that lower layer errors, the default where there is calibration", &kind_string,
+     offsetof(struct settings, fold), 0, 0},
     {0, "recipe", "RECIPE", "a name of gosset recipes, a file, or pairs such as "
      "grid=trellis12,seed=1", &kind_string,
      offsetof(struct settings, recipe), 0, 0},
@@ -200,8 +201,9 @@ static const struct option options[] = {
      offsetof(struct settings, imatrix), 0, 0},
     {0, "tokens", "N", "tokens of calibration; 0 = 32768 of a text, 4096 of own samples",
      &kind_u64, offsetof(struct settings, tokens), 0, 0},
-    {0, "tune", "STAGE", "block, e2e or both: tune the scales and norms (of a native file also tables and "
-     "factors) on the calibration text", &kind_string, offsetof(struct settings, tune), 0, 0},
+    {0, "tune", "STAGE", "block, e2e or both: tune the scales and norms (of a native file "
+     "also tables and factors) on the calibration text", &kind_string,
+     offsetof(struct settings, tune), 0, 0},
     {0, "dry-run", NULL, "print the plan and stop", &kind_flag,
      offsetof(struct settings, dry_run), 0, 0},
     {0, "resume", NULL, "go on with the work that an interrupted run left in FILE.work",
@@ -222,9 +224,11 @@ const struct command command_quantize = {
     .details = "One block at a time: calibrate, transform, round, fit, write. Finished matrices\n"
                "are kept in FILE.work until FILE is whole, so an interrupted run can go on.\n"
                "In the end the result is measured against the source.\n",
-    .examples = "  gosset quantize ./SmolLM2-135M -o smollm2-2.25.gguf --bpw 2.25 --calib text.txt\n"
+    .examples = "  gosset quantize ./SmolLM2-135M -o smollm2-2.25.gguf --bpw 2.25 "
+                "--calib text.txt\n"
                 "  gosset quantize model.gguf -o small.gguf --bpw 3 --dry-run\n"
-                "  gosset quantize model.gguf -o model-Q4_K_M.gguf --type Q4_K_M --calib text.txt\n",
+                "  gosset quantize model.gguf -o model-Q4_K_M.gguf --type Q4_K_M "
+                "--calib text.txt\n",
     .n_arguments = 1,
     .groups = {&group, &group_compute, &group_output},
     .run = run,

@@ -467,8 +467,8 @@ struct gs_quantize_options {
     const char *imatrix;         /* an importance matrix of llama.cpp instead; or NULL */
     uint64_t tokens;             /* of calibration; 0 = the recipe's */
     bool allow_requantize;       /* accept a source that is quantized already */
-    const char *tune;            /* "block", "e2e", "both": tune scales, norms, tables after rounding;
-                                    or NULL */
+    const char *tune;            /* "block", "e2e", "both": tune scales, norms, tables after
+                                    rounding; or NULL */
     bool overwrite, resume, dry_run, no_eval;
     int threads;
     gs_plan_fn plan;             /* or NULL */

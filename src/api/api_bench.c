@@ -86,7 +86,8 @@ static int bench_create(struct bench *b, const struct gs_bench_options *o, struc
     b->x.scale = gs_alloc(b->x.blocks, sizeof *b->x.scale);
     b->x.group = gs_alloc(b->x.blocks, GS_INT8_GROUPS * sizeof *b->x.group);
     b->x.sum = gs_alloc(b->x.blocks, sizeof *b->x.sum);
-    if (!b->memory || !b->x.q || !b->x.low || !b->x.lanes || !b->x.scale || !b->x.group || !b->x.sum)
+    if (!b->memory || !b->x.q || !b->x.low || !b->x.lanes || !b->x.scale || !b->x.group ||
+        !b->x.sum)
         return gs_fail_nomem(err, "a measurement");
     gs_team_run(b->team, b->bytes / 4096, 64, fill, b);
     gs_rng_init(&rng, 2, 0);
@@ -267,8 +268,8 @@ static int bench_stored(struct bench *b, size_t *found, gs_kernel_speed_fn fn, v
         ++*found;
         b->type = (enum gs_type)t;
         b->row_bytes = 16 * COLS / info->block * info->bytes;
-        rc = bench_levels(b, info->name, offsetof(struct gs_kernels, codes_dot) + (size_t)t * sizeof(gs_codes_dot_fn),
-                          fn, ctx, err);
+        rc = bench_levels(b, info->name, offsetof(struct gs_kernels, codes_dot) +
+                          (size_t)t * sizeof(gs_codes_dot_fn), fn, ctx, err);
     }
     b->type = GS_TYPE_F32;
     return rc;

@@ -14,8 +14,9 @@
  *
  * ρ_r is a factor on the scales of a precision, one for a matrix, that least squares find: few
  * points want narrower ones than many do. MatQuant and Double Rounding train their slices; here
- * the scale s of a group is the one with the least Σ_r λ_r Σ h (w − ŵ_r)² (rule 0), λ_r = 4^(r low):
- * low = 1 counts errors relative to those of their precision, low = 0 as they are. */
+ * the scale s of a group is the one with the least Σ_r λ_r Σ h (w − ŵ_r)² (rule 0), where
+ * λ_r = 4^(r low): low = 1 counts errors relative to those of their precision, low = 0 as they
+ * are. */
 #include <math.h>
 
 #include "codebook/members.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Two codes cut out of the E8 lattice (Gosset's), and their exact nearest points: E8P with
- * 2^16 points and the 256 shortest vectors. What they are for: codebook_e8p.c. Private to src/codebook.
+ * 2^16 points and the 256 shortest vectors. What they are for: codebook_e8p.c. Private to
+ * src/codebook.
  *
  * E8 = D8 ∪ (D8 + ½), D8 the integer vectors with an even sum. E8P (Tseng et al., QuIP#,
  * arXiv:2402.04396, section 4) takes vectors of D8 + ½ and moves each by +¼ or −¼ in all

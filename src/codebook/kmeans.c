@@ -9,9 +9,9 @@
  *
  * Candidates (VQ4DiT, arXiv:2408.17131). Lloyd's iterations get stuck where a vector is bound
  * to one point too early. So the first half of them can mix: each vector is shared by its
- * `candidates` nearest points with the weights of a softmax over −d / T (near enough), where d is a squared
- * distance and T falls from a quarter of the mean error to nothing. (There, gradients of a
- * block's output decide the shares; here, with weights alone, distances do.) */
+ * `candidates` nearest points with the weights of a softmax over −d / T (near enough), where d
+ * is a squared distance and T falls from a quarter of the mean error to nothing. (There,
+ * gradients of a block's output decide the shares; here, with weights alone, distances do.) */
 #include "codebook/vector.h"
 
 #include <math.h>

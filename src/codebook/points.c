@@ -90,7 +90,8 @@ double gs_points_gaussian_at(const struct gs_points *points, double s, double ze
         bool last = i + 1 == points->n;
         double y = s * (points->value[i] - zero);
         double high = last ? 0 : s * (points->middle[i] - zero);
-        double density_high = last ? 0 : gs_gaussian_density(high), above_high = last ? 0 : gs_gaussian_above(high);
+        double density_high = last ? 0 : gs_gaussian_density(high);
+        double above_high = last ? 0 : gs_gaussian_above(high);
         double mass = above_low - above_high;
         double first = density_low - density_high;                       /* ∫ x φ */
         double second = mass + low * density_low - high * density_high;  /* ∫ x² φ */
@@ -115,7 +116,8 @@ double gs_points_gaussian_mse(const struct gs_points *points, enum gs_zero kind)
     if (!(most > 0))
         return 1;
     /* The farthest point lies between 0.5 and 500 · wide standard deviations: the far end
-     * is for floats, whose error hardly depends on the scale. Finer steps around the best follow. */
+     * is for floats, whose error hardly depends on the scale. Finer steps around the best
+     * follow. */
     for (double step = 1.05, low = 0.5, high = 500.0 * points->wide; step > 1.0001;
          step = sqrt(sqrt(step))) {
         for (double to = low; to <= high; to *= step) {

@@ -100,7 +100,8 @@ static int make_places(struct comparing *w, struct gs_err *err)
         return gs_fail_nomem(err, report);
     bool html = n > 5 && !strcasecmp(report + n - 5, ".html");
     snprintf(w->json, n + 8, "%.*s.json", (int)(html ? n - 5 : n), report);
-    if (!o->overwrite && ((rc = exists_already(report, err)) || (rc = exists_already(w->json, err)))) {
+    if (!o->overwrite &&
+        ((rc = exists_already(report, err)) || (rc = exists_already(w->json, err)))) {
         w->folder[0] = 0;
         return rc;
     }

@@ -33,7 +33,8 @@ struct gs_outlier_data {
 
 /* Zero stands for a rule's own default. */
 struct gs_outlier_options {
-    double share;     /* of all weights, 0 to 0.5; of a row for `cherry`; `leave-one-out`: at most */
+    double share;     /* of all weights, 0 to 0.5; of a row for `cherry`; `leave-one-out`: at
+                         most */
     double range;     /* `fisher`: also what lies this many times the distance between the
                          quartiles beyond them; negative = none */
     double threshold; /* `leave-one-out`: SpQR's τ */

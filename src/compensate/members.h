@@ -10,7 +10,8 @@ extern const struct gs_outlier_rule gs_outlier_rule_fisher;
 extern const struct gs_outlier_rule gs_outlier_rule_leave_one_out;
 extern const struct gs_outlier_rule gs_outlier_rule_cherry;
 
-/* mask (rows, cols) becomes 1 for the n largest scores (rows, cols), of equal ones for the first. */
+/* mask (rows, cols) becomes 1 for the n largest scores (rows, cols), of equal ones for the
+ * first. */
 void gs_outlier_mark_largest(const float *scores, size_t rows, size_t cols, uint64_t n,
                              uint8_t *mask);
 

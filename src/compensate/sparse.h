@@ -36,7 +36,8 @@ void gs_sparse_destroy(struct gs_sparse **sparse);
 uint64_t gs_sparse_bytes(const struct gs_sparse *sparse);
 void gs_sparse_write(const struct gs_sparse *sparse, uint8_t *dst);
 
-/* Reads what was written and no further. Counts are believed only as far as the remaining bytes could hold them. */
+/* Reads what was written and no further. Counts are believed only as far as the remaining bytes
+ * could hold them. */
 int gs_sparse_read(struct gs_cursor *cursor, size_t rows, size_t cols, struct gs_sparse **out,
                    struct gs_err *err) GS_MUST_USE;
 

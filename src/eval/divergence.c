@@ -114,7 +114,8 @@ int gs_divergence_comparable(const struct gs_subject *model, const struct gs_sub
     for (uint32_t id = 0; id < n; id++)
         if (!same_token(model->tokenizer, ref->tokenizer, (int32_t)id))
             return fail_token(model, ref, (int32_t)id, err);
-    bool bos = gs_tokenizer_add_bos(model->tokenizer), bos_ref = gs_tokenizer_add_bos(ref->tokenizer);
+    bool bos = gs_tokenizer_add_bos(model->tokenizer);
+    bool bos_ref = gs_tokenizer_add_bos(ref->tokenizer);
     if (bos != bos_ref ||
         (bos && gs_tokenizer_bos(model->tokenizer) != gs_tokenizer_bos(ref->tokenizer)))
         return gs_fail(err, GS_E_ARG, "%s and %s begin a text differently (add_bos_token, "

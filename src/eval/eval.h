@@ -33,7 +33,8 @@ struct gs_reference;
  * perplexity. */
 int gs_eval_reference(const struct gs_subject *ref, const char *text, size_t n,
                       const struct gs_eval_options *options, gs_tap_fn tap, void *tap_ctx,
-                      struct gs_reference **out, struct gs_eval_result *result, struct gs_err *err) GS_MUST_USE;
+                      struct gs_reference **out, struct gs_eval_result *result,
+                      struct gs_err *err) GS_MUST_USE;
 /* (*n, C): what its head reads at the scored positions. */
 const float *gs_reference_hidden(const struct gs_reference *reference, size_t *n);
 void gs_reference_destroy(struct gs_reference **reference);

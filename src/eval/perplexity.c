@@ -41,7 +41,8 @@ struct gs_reference {
     struct gs_eval_options options;
     struct gs_tokens tokens; /* of the whole text */
     size_t n_hidden;
-    float *hidden; /* (n_hidden = n_chunks · scored, C): what the head reads at the scored positions */
+    float *hidden; /* (n_hidden = n_chunks · scored, C): what the head reads at the scored
+                      positions */
 };
 
 struct run {

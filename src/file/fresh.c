@@ -44,8 +44,10 @@ static const struct gs_build build_random = {"random", make_random};
 static int check_sizes(const struct gs_model_sizes *s, struct gs_err *err)
 {
     const struct { const char *name; uint32_t value, max; } sizes[] = {
-        {"the width", s->n_embd, SIZE_MAX_ALLOWED}, {"the number of layers", s->n_layer, LAYERS_MAX},
-        {"the inner width", s->n_ff, SIZE_MAX_ALLOWED}, {"the context", s->n_ctx, SIZE_MAX_ALLOWED},
+        {"the width", s->n_embd, SIZE_MAX_ALLOWED},
+        {"the number of layers", s->n_layer, LAYERS_MAX},
+        {"the inner width", s->n_ff, SIZE_MAX_ALLOWED},
+        {"the context", s->n_ctx, SIZE_MAX_ALLOWED},
         {"the number of heads", s->n_head, s->n_embd},
         {"the number of key/value heads", s->n_head_kv, s->n_head},
     };

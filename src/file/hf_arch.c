@@ -261,7 +261,7 @@ static int gpt2_extra_keys(struct gs_hf *hf, struct gs_err *err)
     return set_uint(hf, "feed_forward_length", 4 * hf->n_embd, err);
 }
 
-/* ---- gptneox: q, k and v are interleaved per head ----------------------------------------------- */
+/* ---- gptneox: q, k and v are interleaved per head -------------------------------------------- */
 
 static const struct gs_hf_name gptneox_names[] = {
     {"gpt_neox.embed_in", "token_embd", &gs_hf_embedding},

@@ -181,7 +181,7 @@ static int find_weights(struct gs_hf *hf, struct gs_err *err)
     return gs_fail(err, GS_E_FORMAT, "%s: neither model.safetensors nor " INDEX, hf->folder);
 }
 
-/* ---- the folder ------------------------------------------------------------------------------- */
+/* ---- the folder ------------------------------------------------------------------------------ */
 
 static int open_texts(struct gs_hf *hf, struct gs_err *err)
 {

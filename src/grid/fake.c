@@ -154,7 +154,7 @@ void gs_fake_forward(const struct gs_fake *f, struct gs_team *team,
     gs_team_run(team, rows * j.groups, GS_MAX(4096 / j.group, 1u), forward_groups, &j);
 }
 
-/* ---- backward --------------------------------------------------------------------------------- */
+/* ---- backward -------------------------------------------------------------------------------- */
 
 static void add(float *sum, size_t at, double d)
 {
@@ -231,7 +231,7 @@ void gs_fake_backward(const struct gs_fake *f, struct gs_team *team,
     gs_team_run(team, rows * j.groups, GS_MAX(4096 / j.group, 1u), backward_groups, &j);
 }
 
-/* ---- AdaRound ----------------------------------------------------------------------------------- */
+/* ---- AdaRound -------------------------------------------------------------------------------- */
 
 static double soft_share(double v, double *slope)
 {

@@ -153,7 +153,7 @@ static GS_ALWAYS_INLINE void prefetch_piece(const uint8_t *p, size_t bytes)
     }
 
 /* The same for blocks of `width` weights; the last blocks of a row are filled up with zeros. */
-#define DOT_BLOCKS(name, width, load)                                                                \
+#define DOT_BLOCKS(name, width, load)                                                          \
     void gs_codes_dot_##name##_avx512vbmi(const void *w, size_t row_bytes, size_t rows,        \
                                           size_t n, const struct gs_int8 *x, float *y)         \
     {                                                                                          \

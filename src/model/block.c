@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * One transformer block, in the order of arch.h:
  *
- *   x ──┬─ norm ─ q, k, v ─ (q/k norm) ─ rope ─ attention ─ Wo ─ (norm) ─┬─ + ─┬─ norm ─ FFN ─ (norm) ─ + ─►
- *       └────────────────────────────────────────────────────────────────┘     └──────────────────────┘
+ *   x ─┬─ norm ─ q, k, v ─ (q/k norm) ─ rope ─ attention ─ Wo ─ (norm) ─ + ─ mid
+ *      └─────────────────────────────────────────────────────────────────┘
+ *   mid ─┬─ norm ─ FFN ─ (norm) ─ + ─►
+ *        └────────────────────────┘
  *
  * With a parallel residual the FFN reads norm(x) of the block's input and both are added. */
 #include <assert.h>

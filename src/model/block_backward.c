@@ -2,8 +2,10 @@
  * A transformer block in training: the forward of block.c that keeps what the backward
  * reads, and the way back.
  *
- *   x ─ norm ─ q,k,v ─ (q/k norm) ─ rope ─ attention ─ Wo ─ (norm) ─ + ─ mid ─ norm ─ FFN ─ (norm) ─ + ─►
- *   └──────────────────────────────────────────────────────────────┘ └──────────────────────────────┘
+ *   x ─┬─ norm ─ q, k, v ─ (q/k norm) ─ rope ─ attention ─ Wo ─ (norm) ─ + ─ mid
+ *      └─────────────────────────────────────────────────────────────────┘
+ *   mid ─┬─ norm ─ FFN ─ (norm) ─ + ─►
+ *        └────────────────────────┘
  *
  * Backwards the gradient of the residual stream stays in dx: each branch takes its G from it
  * and adds its own part. With a parallel residual both branches read G of the output, and

@@ -63,7 +63,8 @@ static const uint8_t *codes_at(const struct gs_matrix *w, size_t row)
 }
 
 /* y[r] = scale · unit · sum[r] for n rows from `first` on of the view. */
-static void put_scaled(const struct gs_matrix *w, size_t first, size_t n, const float *sum, float *y)
+static void put_scaled(const struct gs_matrix *w, size_t first, size_t n, const float *sum,
+                       float *y)
 {
     const float *scales = w->native->scales + w->first + first;
     float unit = w->native->codec->unit;

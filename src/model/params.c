@@ -85,8 +85,8 @@ static int add_slot(struct gs_params *p, bool open, int slot, const char *prefix
     }
     struct gs_param *param = &p->list[p->n];
     *param = (struct gs_param){.offset = p->floats, .rows = w ? w->rows : 1,
-                               .cols = w ? w->cols : t->dim[0], .matrix = rows[slot].matrix, .slot = slot,
-                               .layer = layer};
+                               .cols = w ? w->cols : t->dim[0], .matrix = rows[slot].matrix,
+                               .slot = slot, .layer = layer};
     param->count = param->rows * param->cols;
     param->name = gs_arena_strndup(&p->names, name, strlen(name));
     if (!param->name)

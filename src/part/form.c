@@ -47,7 +47,8 @@ static int place_sections(struct gs_part_form *f, struct gs_err *err)
                           : (gs_codebook_code_bits(f->codebook, f->cols) + 7) / 8;
     f->shared_at = header_bytes(f);
     f->groups_at = f->shared_at + (f->codebook->shared_bits + 7) / 8;
-    if ((!f->blocks && !gs_part_groups_bits(f, &group_bits)) || !gs_mul_ok(f->row_bytes, f->rows, &codes) ||
+    if ((!f->blocks && !gs_part_groups_bits(f, &group_bits)) ||
+        !gs_mul_ok(f->row_bytes, f->rows, &codes) ||
         !gs_add_ok(f->groups_at, group_bits / 8 + 1, &f->codes_at) ||
         !gs_add_ok(f->codes_at, codes, &f->factor_at) ||
         !gs_add_ok(f->factor_at, 2 * (uint64_t)f->cols, &f->low_rank_at) ||
@@ -248,7 +249,8 @@ int gs_part_form_read(const uint8_t *blob, uint64_t bytes, struct gs_part_form *
                        version, GS_PART_VERSION);
     if (!f.rows || !f.cols || f.rows > GS_PART_DIM_MAX || f.cols > GS_PART_DIM_MAX ||
         !f.group_rows || !f.group_cols || !f.scale_group || f.scale_bits > 16 ||
-        (f.scale_group > 1 && !f.scale_bits) || f.rank > GS_MIN(f.rows, f.cols) || !(f.unit > 0) || !isfinite(f.unit))
+        (f.scale_group > 1 && !f.scale_bits) || f.rank > GS_MIN(f.rows, f.cols) ||
+        !(f.unit > 0) || !isfinite(f.unit))
         return gs_fail(err, GS_E_FORMAT, "a shape or unit that cannot be");
     int rc = read_kinds(&c, &f, err);
     if (!rc && ((flags & GS_PART_FLAG_BLOCKS && (!f.blocks || f.blocks > GS_PART_PIECES)) ||

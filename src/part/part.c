@@ -290,7 +290,9 @@ int gs_part_bytes(const struct gs_part_spec *spec, size_t rows, size_t cols,
     int rc = gs_part_form_create(spec, rows, cols, transform_in, transform_out, factor, &form,
                                  err);
 
-    *bytes = form.bytes + form.pieces_bytes + (form.sparse ? estimate_outliers(spec, rows, cols) : 0);
+    *bytes = form.bytes + form.pieces_bytes;
+    if (form.sparse)
+        *bytes += estimate_outliers(spec, rows, cols);
     if (header)
         *header = form.shared_at;
     gs_part_form_clear(&form);

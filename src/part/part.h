@@ -101,7 +101,8 @@ const char *gs_part_correct_name(size_t index);
 const char *gs_part_search_name(size_t index);
 
 /* Bytes of the blob; `factor`: T_in has a diagonal of its own. `header` may be NULL. With
- * outliers an estimate: their number and places are known when they are found. Fails where the shape does not go with the codebook. */
+ * outliers an estimate: their number and places are known when they are found. Fails where the
+ * shape does not go with the codebook. */
 int gs_part_bytes(const struct gs_part_spec *spec, size_t rows, size_t cols,
                   const char *transform_in, const char *transform_out, bool factor,
                   uint64_t *bytes, uint64_t *header, struct gs_err *err) GS_MUST_USE;

@@ -127,9 +127,10 @@ int gs_part_input_create(const struct gs_part_spec *spec, struct gs_team *team, 
         out->diagonal[i] = h ? h[i * n + i] : diagonal ? diagonal[i] : 1;
     if (spec->act_order)
         rc = make_order(out, err);
-    if (!rc && h && (rounder->descends || spec->sweeps || strcmp(spec->search, "none")) && n % out->block == 0)
+    bool whole = n % out->block == 0, searches = strcmp(spec->search, "none") != 0;
+    if (!rc && h && whole && (rounder->descends || spec->sweeps || searches))
         rc = prepare_descent(out, err);
-    if (!rc && rounder->feeds && n % out->block == 0)
+    if (!rc && whole && rounder->feeds)
         rc = factor(out, team, h, spec->damping, err);
     if (rc)
         gs_part_input_clear(out);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Codes chosen by what they cost to send (DeepCABAC, arXiv:1907.11900; compensate/rate.h): points of
- * a uniform grid so wide that it has no bounds in practice, for files that are packed.
+ * Codes chosen by what they cost to send (DeepCABAC, arXiv:1907.11900; compensate/rate.h): points
+ * of a uniform grid so wide that it has no bounds in practice, for files that are packed.
  *
  *     least  Σ h (w − ŵ)² + λ bits,   h mean 1,   λ = rate · mean(w²),   step Δ ≥ √(λ / 0.1155)
  *

@@ -216,8 +216,8 @@ static int cut(struct reader *r, struct gs_calib *c, size_t want, struct gs_err 
         from = r->stream.data;
         left = r->stream.count;
     }
-    return gs_tokenizer_decode(r->tokenizer, from, GS_MIN(left, GS_CALIB_EVAL_TOKENS), false, &c->text,
-                               &c->text_bytes, err);
+    return gs_tokenizer_decode(r->tokenizer, from, GS_MIN(left, GS_CALIB_EVAL_TOKENS), false,
+                               &c->text, &c->text_bytes, err);
 }
 
 int gs_calib_create(const struct gs_calib_source *source, const struct gs_recipe *recipe,

@@ -290,7 +290,8 @@ static uint64_t fixed_bytes(const struct gs_plan *plan)
         bytes += gs_plan_bias_bytes(item);
         if (item->native)
             bytes += gs_plan_side_bytes(item);
-        else if (!item->part && !item->replaced && !gs_type_row_bytes(item->type, t->dim[0], &row, NULL))
+        else if (!item->part && !item->replaced &&
+                 !gs_type_row_bytes(item->type, t->dim[0], &row, NULL))
             bytes += row * t->dim[1] * t->dim[2] * t->dim[3];
     }
     return bytes;

@@ -2,8 +2,8 @@
  * Tuning what surrounds the codes of a file (student.h) after rounding: the two stages of QuIP#
  * (arXiv:2402.04396, section 5), for block types too.
  *
- *   block   blocks in their order: scales, factors, tables and norms of one block so that its output,
- *           given what the blocks before it now put out, comes near the teacher's (mean
+ *   block   blocks in their order: scales, factors, tables and norms of one block so that its
+ *           output, given what the blocks before it now put out, comes near the teacher's (mean
  *           squared error)
  *   e2e     all of them at once: KL of the student's predictions from the teacher's
  *
@@ -35,7 +35,8 @@ struct gs_tune_result {
     bool kept;                        /* false: these did not gain, all is as it was */
 };
 
-/* "block", "e2e" or "both" to passes and rates, those for native or for stock files; GS_E_ARG for another name. */
+/* "block", "e2e" or "both" to passes and rates, those for native or for stock files; GS_E_ARG for
+ * another name. */
 int gs_tune_stages(const char *name, bool stock, struct gs_tune *tune, struct gs_err *err)
     GS_MUST_USE;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * A plot of costs against costs as inline SVG, with the line through its Pareto front. Colours are the page's (classes), so that they follow its theme. */
+ * A plot of costs against costs as inline SVG, with the line through its Pareto front. Colours
+ * are the page's (classes), so that they follow its theme. */
 #ifndef GS_REPORT_PLOT_H
 #define GS_REPORT_PLOT_H
 

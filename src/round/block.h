@@ -16,10 +16,10 @@
  *
  * Polish: runs are taken one at a time with all else fixed. The loss as a function of one run
  * is a parabola with the matrix H_RR, so a run can be rounded anew, with feedback by its own
- * factor of H_RR, for every neighbour of its scale and minimum (7 of a scale, 5 × 3 of both, at once
- * in the lanes of grid/format.h; the two next ones where a code has eight weights); the best is taken if the loss
- * falls. After a block's runs its d and dmin move to their least-squares optimum if that, as
- * rounded to f16, lowers the loss. Nothing that raises the loss is ever taken.
+ * factor of H_RR, for every neighbour of its scale and minimum (7 of a scale, 5 × 3 of both, at
+ * once in the lanes of grid/format.h; the two next ones where a code has eight weights); the best
+ * is taken if the loss falls. After a block's runs its d and dmin move to their least-squares
+ * optimum if that, as rounded to f16, lowers the loss. Nothing that raises the loss is ever taken.
  *
  * Rows are independent: a chunk of them does sweep and polish without a word to others. */
 #ifndef GS_ROUND_BLOCK_H

@@ -27,7 +27,7 @@
 #define SMALL4 4096u /* numbers below which states stay f32 */
 #define POINTS_MAX 256u
 
-/* ---- dynamic maps ------------------------------------------------------------------------------ */
+/* ---- dynamic maps ---------------------------------------------------------------------------- */
 
 struct map {
     unsigned n;
@@ -71,7 +71,7 @@ static unsigned nearest(const struct map *map, float x)
     return x - map->point[lo] < map->point[hi] - x ? lo : hi;
 }
 
-/* ---- one number --------------------------------------------------------------------------------- */
+/* ---- one number ------------------------------------------------------------------------------ */
 
 static inline void moments(const struct gs_update *u, size_t i, float *m, float *v)
 {
@@ -88,7 +88,7 @@ static inline void move(const struct gs_update *u, size_t i, float m, float v)
     u->w[i] -= u->lr * (step + u->decay * u->w[i]);
 }
 
-/* ---- 8 bits ---------------------------------------------------------------------------------------- */
+/* ---- 8 bits ---------------------------------------------------------------------------------- */
 
 struct adamw8 {
     const struct gs_update *u;
@@ -148,7 +148,7 @@ static void adamw8_update(const struct gs_update *u)
     gs_team_run(u->team, blocks, 16, adamw8_blocks, &a);
 }
 
-/* ---- 4 bits ---------------------------------------------------------------------------------------- */
+/* ---- 4 bits ---------------------------------------------------------------------------------- */
 
 struct adamw4 {
     const struct gs_update *u;

@@ -251,7 +251,7 @@ static int go_on(struct run *r, struct gs_err *err)
     return gs_train_log_open(r->log_path, c.log_bytes, &r->log, err);
 }
 
-/* ---- steps ------------------------------------------------------------------------------------ */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static int broken(struct run *r, uint64_t step, double loss, const float *grads,
                   struct gs_err *err)

@@ -7,9 +7,10 @@
  * tr(H) ‖W‖² over all diagonal scalings. Other rules differ in what is balanced:
  *
  *     smooth     t_i² = max |x_i| / max |W_:i|       SmoothQuant (arXiv:2211.10438), α = ½
- *     repq       t_i  = max |x_i|                    RepQ-ViT, RepQuant (arXiv:2212.08254, 2402.05628)
- *     equalize   t_i² = max |V_i:| / max |W_:i|      cross-layer equalization (DFQ, arXiv:1906.04721),
- *                                                    V what makes x; no data
+ *     repq       t_i  = max |x_i|                    RepQ-ViT (arXiv:2212.08254), RepQuant
+ *                                                    (arXiv:2402.05628)
+ *     equalize   t_i² = max |V_i:| / max |W_:i|      cross-layer equalization (DFQ,
+ *                                                    arXiv:1906.04721), V what makes x; no data
  *
  * Only the ratios of t matter, so it is centred at 1 by
  * a power of two, and clamped to [1/64, 64]: a dead channel (H_ii = 0) then takes next to
@@ -53,10 +54,11 @@ static void apply_f64(const struct gs_transform *t, enum gs_transform_op op, dou
 
 static const struct gs_diagonal_rule rules[] = {
     {"quip", "Chee et al., QuIP, arXiv:2307.13304", AT(h_diagonal), AT(w_squares), 2, false, false},
-    {"smooth", "Xiao et al., SmoothQuant, arXiv:2211.10438", AT(x_most), AT(w_most), 1, true, false},
+    {"smooth", "Xiao et al., SmoothQuant, arXiv:2211.10438", AT(x_most), AT(w_most), 1, true,
+     false},
     {"repq", "Li et al., RepQ-ViT, arXiv:2212.08254", AT(x_most), SIZE_MAX, 0, true, false},
-    {"equalize", "Nagel et al., Data-free quantization, arXiv:1906.04721", AT(source), AT(w_most), 1,
-     false, true},
+    {"equalize", "Nagel et al., Data-free quantization, arXiv:1906.04721", AT(source), AT(w_most),
+     1, false, true},
 };
 
 const struct gs_diagonal_rule *gs_diagonal_rule_at(size_t index)

@@ -156,7 +156,7 @@ int gs_kronecker_backward(const double *x, const double *p1, const double *p2, c
     return GS_OK;
 }
 
-/* ---- U diag(s) Vᵀ ------------------------------------------------------------------------------ */
+/* ---- U diag(s) Vᵀ ---------------------------------------------------------------------------- */
 
 static void scale_columns(const double *u, const double *s, bool inverse, size_t n, double *out)
 {
@@ -216,7 +216,7 @@ int gs_svd_form_backward(const double *u, const double *s, const double *v, cons
     return GS_OK;
 }
 
-/* ---- the list of transform.c -------------------------------------------------------------------- */
+/* ---- the list of transform.c ----------------------------------------------------------------- */
 
 /* With T = M D, D = diag(f), M orthogonal:
  *

@@ -36,7 +36,8 @@ struct gs_transform_fit {
     const double *w_squares;  /* (n) Σ_r W_ri² over all rows of all weights that read x */
     const double *x_most;     /* (n) max |x_i|; here and below NULL where a rule needs none */
     const double *w_most;     /* (n) max_r |W_ri| */
-    const double *source;     /* (n) the same of what makes x_i: a row of weights, a norm's weight */
+    const double *source;     /* (n) the same of what makes x_i: a row of weights, a norm's
+                                 weight */
 };
 
 /* How a diagonal is chosen: W ← W · diag(t), x ← x / t with t_i = (over_i / under_i)^(1/2^roots),

@@ -9,7 +9,10 @@
 #include "core/half.h"
 #include "tests/check/check.h"
 
-enum { FILL_UNIFORM, FILL_MAX, FILL_MIN, FILL_EXTREMES, FILL_WIDE, FILL_INTEGERS, FILL_TINY, FILL_COUNT };
+enum {
+    FILL_UNIFORM, FILL_MAX, FILL_MIN, FILL_EXTREMES, FILL_WIDE, FILL_INTEGERS, FILL_TINY,
+    FILL_COUNT
+};
 
 static const char *const names[FILL_COUNT] = {
     "uniform", "all max", "all min", "mixed extremes", "wide exponents", "small integers",

@@ -27,7 +27,8 @@ static json_t *find(json_t *value, const char *path)
 static int show(const char *line, size_t n, const char *path)
 {
     json_error_t error;
-    json_t *root = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    json_t *root = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL,
+                              &error);
 
     if (!root) {
         fprintf(stderr, "json_get: %s at column %d\n", error.text, error.column);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * well_formed <PAGE: exit code 0 if it is well-formed (tests/unit/well_formed.h), else 1 and why. */
+ * well_formed <PAGE: exit code 0 if it is well-formed (tests/unit/well_formed.h), else 1 and
+ * why. */
 #include <stdlib.h>
 
 #include "tests/unit/well_formed.h"

@@ -231,7 +231,8 @@ static void test_end(void **state)
     struct gs_meta *m = train(&options, sample, sizeof sample - 1);
     struct gs_tokenizer *t = fixture_tokenizer(m);
     struct gs_array tokens = get_array(m, "tokenizer.ggml.tokens");
-    const char *first = strstr(sample, "<|endoftext|>"), *second = strstr(first + 1, "<|endoftext|>");
+    const char *first = strstr(sample, "<|endoftext|>");
+    const char *second = strstr(first + 1, "<|endoftext|>");
     struct gs_str parts[] = {{sample, (size_t)(first - sample)},
                              {first + 13, (size_t)(second - first) - 13},
                              {second + 13, strlen(second + 13)}};

@@ -113,8 +113,8 @@ static void gaussian_errors_are_as_published(void **state)
         struct gs_codebook *codebook = create(cases[i].text);
         double mse = mean_error(codebook, gaussian, cases[i].rows, COLS);
         if (getenv("GS_PRINT"))
-            print_message("%-40s %.3f bits  %.5f\n", cases[i].text,
-                          codebook->pack_bits / (double)(codebook->pack_codes * codebook->dim), mse);
+            print_message("%-40s %.3f bits  %.5f\n", cases[i].text, codebook->pack_bits /
+                          (double)(codebook->pack_codes * codebook->dim), mse);
         if (fabs(mse / cases[i].mse - 1) > 0.01)
             fail_msg("%s: error %g, published %g", cases[i].text, mse, cases[i].mse);
         if (codebook->gaussian_mse > 0)

@@ -77,7 +77,11 @@ static void types_follow_the_plan(void **state)
         tensor("wide.weight", GS_TYPE_F64, 64, 2),
     };
     const void *data[8] = {zeros, zeros, zeros, zeros, zeros, zeros, zeros, zeros};
-    static const struct { const char *want; enum gs_type matrix, odd, wide; uint64_t file; } cases[] = {
+    static const struct {
+        const char *want;
+        enum gs_type matrix, odd, wide;
+        uint64_t file;
+    } cases[] = {
         {"q8_0", GS_TYPE_Q8_0, GS_TYPE_F16, GS_TYPE_Q8_0, 7},
         {"F16", GS_TYPE_F16, GS_TYPE_F16, GS_TYPE_F16, 1},
         {"bf16", GS_TYPE_BF16, GS_TYPE_BF16, GS_TYPE_BF16, 32},

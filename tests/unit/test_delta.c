@@ -28,8 +28,10 @@ static struct gs_err err;
 static void write_model(const char *path, const float *w, float first, const char *key)
 {
     struct gs_tensor tensors[] = {
-        {.name = "blk.0.ffn_up.weight", .type = GS_TYPE_F32, .n_dims = 2, .dim = {COLS, ROWS, 1, 1}},
-        {.name = "blk.0.ffn_norm.weight", .type = GS_TYPE_F32, .n_dims = 1, .dim = {COLS, 1, 1, 1}}};
+        {.name = "blk.0.ffn_up.weight", .type = GS_TYPE_F32, .n_dims = 2,
+         .dim = {COLS, ROWS, 1, 1}},
+        {.name = "blk.0.ffn_norm.weight", .type = GS_TYPE_F32, .n_dims = 1,
+         .dim = {COLS, 1, 1, 1}}};
     struct gs_gguf_writer *writer;
     struct gs_meta *meta;
 

@@ -199,7 +199,7 @@ static void test_gradients(void **state)
         check_subject(&subjects[i]);
 }
 
-/* ---- the list of transforms -------------------------------------------------------------------- */
+/* ---- the list of transforms ------------------------------------------------------------------ */
 
 static void check_transform(const struct gs_transform_kind *kind, size_t n,
                             enum gs_transform_op op)
@@ -271,7 +271,7 @@ static void test_transforms(void **state)
         }
 }
 
-/* ---- LU, rotations ------------------------------------------------------------------------------- */
+/* ---- LU, rotations --------------------------------------------------------------------------- */
 
 static void test_lu(void **state)
 {

@@ -74,7 +74,7 @@ static void sharded(void **state)
     clean();
 }
 
-/* ---- folders that are something else ---------------------------------------------------------- */
+/* ---- folders that are something else --------------------------------------------------------- */
 
 static void folder_refused(int code, const char *message)
 {

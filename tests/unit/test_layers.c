@@ -358,8 +358,8 @@ static float queries[CTX * H * D], keys[CTX * G * D], values[CTX * G * DV];
 
 static struct gs_kv make_cache(enum gs_type type, size_t chunks)
 {
-    struct gs_kv kv = {.data = cache, .type = type, .chunks = chunks, .room = GS_KV_CHUNK, .heads = G,
-                       .head_k = D, .head_v = DV};
+    struct gs_kv kv = {.data = cache, .type = type, .chunks = chunks, .room = GS_KV_CHUNK,
+                       .heads = G, .head_k = D, .head_v = DV};
 
     memset(cache, 0xff, sizeof cache); /* NaN: reading what was not stored shows */
     kv.stride = gs_kv_chunk_bytes(&kv);

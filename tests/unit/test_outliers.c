@@ -364,7 +364,7 @@ static void test_sparse_hostile(void **state)
     } cases[] = {
         {"", 0, 1, 1, "outliers"},                                       /* nothing */
         {"\x70\0", 2, 1, 1, "exponent"},                                 /* 2^112 */
-        {"\0\0", 2, 3, 5, "counts"},                                     /* fewer counts than rows */
+        {"\0\0", 2, 3, 5, "counts"},                                     /* fewer than rows */
         {"\0\2\0\0\0\0", 6, 1, 1, "more entries"},                       /* 2 of 1 column */
         {"\0\xff\xff\xff\xff\xff\xff\xff", 8, 1, 9, "more entries"},     /* an endless count */
         {"\0\xff\xff\xff\x7f", 5, 1, 1u << 31, "do not fit"},            /* 2^28 entries, 0 bytes */

@@ -330,7 +330,8 @@ static void test_hostile_blobs(void **state)
     for (uint64_t i = 0; i < r.bytes; i += i < 256 ? 1 : 13) {
         memcpy(copy, r.blob, r.bytes);
         copy[i] ^= (uint8_t)(1u << i % 8);
-        if (gs_part_read_facts(copy, r.bytes, &facts, NULL) || facts.rows * facts.cols > ROWS * COLS)
+        if (gs_part_read_facts(copy, r.bytes, &facts, NULL) ||
+            facts.rows * facts.cols > ROWS * COLS)
             continue;
         if (gs_part_decode(copy, r.bytes, NULL, y, NULL))
             continue;

@@ -280,8 +280,8 @@ static void fill(struct gs_comparison *c, const char *name)
         double kl = i == 1 ? NAN : i == 4 ? 0 : 1.0 / (double)(i + 1);
         rows[i].errors = errors;
         rows[i].facts = (struct gs_compare_row){
-            .recipe = name, .paper = name, .failure = i % 3 == 2 ? name : NULL, .bpw = 2 + 0.1 * (double)i,
-            .budget = (double)(i % 2), .layer_error = i == 1 ? INFINITY : 0.1,
+            .recipe = name, .paper = name, .failure = i % 3 == 2 ? name : NULL,
+            .bpw = 2 + 0.1 * (double)i, .budget = (double)(i % 2), .layer_error = i == 1 ? INFINITY : 0.1,
             .eval = {.kld_mean = kl, .kld_sigma = kl / 2, .ppl = 11, .ppl_sigma = NAN}};
     }
 }
@@ -401,8 +401,8 @@ static void every_failing_allocation_is_reported(void **state)
 static void pages_that_are_not_well_formed_are_found(void **state)
 {
     static const char *const bad[] = {
-        "<a><b></a></b>", "<a>", "</a>", "<a", "<a b=c></a>", "<a b=\"c></a>", "a & b", "<a>&x;</a>",
-        "<a b=\"1\" b=\"2\"/>", "<a b=\"<\"/>", "\x01", "<>",
+        "<a><b></a></b>", "<a>", "</a>", "<a", "<a b=c></a>", "<a b=\"c></a>", "a & b",
+        "<a>&x;</a>", "<a b=\"1\" b=\"2\"/>", "<a b=\"<\"/>", "\x01", "<>",
     };
     struct well_formed w;
 

@@ -181,8 +181,8 @@ static void test_print_table(void **state)
             if (grid->slow || rate < grid->rate_min || rate > grid->rate_max)
                 continue;
             for (enum input how = PLAIN; how <= BOTH; how++)
-                print_message("%-10s %u bits  %-19s nearest %.4f  ldlq %.4f\n", grid->name, rate / 8,
-                       names[how], loss_of(how, true, "nearest", grid->name, rate, 1),
+                print_message("%-10s %u bits  %-19s nearest %.4f  ldlq %.4f\n", grid->name,
+                       rate / 8, names[how], loss_of(how, true, "nearest", grid->name, rate, 1),
                        loss_of(how, true, "ldlq", grid->name, rate, 1));
         }
 }

@@ -95,7 +95,12 @@ static void refuses(const struct bytes *b, int code, const char *message)
 
 static void header_lies(void **state)
 {
-    static const struct { const char *json; size_t bytes; int code; const char *message; } cases[] = {
+    static const struct {
+        const char *json;
+        size_t bytes;
+        int code;
+        const char *message;
+    } cases[] = {
         {"{" ENTRY("a", "F32", "[2]", "[0,4]") "}", 4, GS_E_FORMAT,
          "tensor a: data_offsets hold 4 bytes, 2 elements of F32 are not that"},
         {"{" ENTRY("a", "F32", "[1]", "[4,8]") "}", 8, GS_E_FORMAT,
@@ -214,7 +219,8 @@ static void damage(void **state)
         b = good;
         b.data[gs_rng_below(&rng, b.size)] ^= (uint8_t)(1u << gs_rng_below(&rng, 8));
         if (gs_rng_below(&rng, 2))
-            b.data[8 + gs_rng_below(&rng, 180)] = (uint8_t)"[]{}\",:-019eE."[gs_rng_below(&rng, 14)];
+            b.data[8 + gs_rng_below(&rng, 180)] =
+                (uint8_t)"[]{}\",:-019eE."[gs_rng_below(&rng, 14)];
         if (open_case(&b, &store, &copy)) {
             refused++;
             assert_true(err.code < 0 && err.msg[0]);

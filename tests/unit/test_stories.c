@@ -57,7 +57,8 @@ static double score(struct gs_decoder *decoder, const struct gs_tokenizer *token
     struct gs_tokens tokens = {0};
     double sum = 0;
 
-    assert_int_equal(gs_tokenizer_encode(tokenizer, story, size, GS_TOKENIZE_BOS, &tokens, NULL), 0);
+    assert_int_equal(gs_tokenizer_encode(tokenizer, story, size, GS_TOKENIZE_BOS, &tokens, NULL),
+                     0);
     size_t count = GS_MIN(tokens.count, CTX);
     float *logits = malloc(count * n_vocab * sizeof *logits);
     gs_decoder_rewind(decoder, 0);

@@ -252,7 +252,8 @@ static void models_without_bos_can_be_scored(void **state)
 
     (void)state;
     tiny_create(&bpe, "gpt2", 1);
-    struct gs_task_result r = score(&bpe, "{\"context\": \"in\", \"continuation\": \"the\"}", 0, 0, 1);
+    struct gs_task_result r = score(&bpe, "{\"context\": \"in\", \"continuation\": \"the\"}", 0, 0,
+                                    1);
     struct plain p = plain_score(&bpe, "in", " the");
     assert_near(r.ppl, exp(-p.logp / (double)p.tokens), 1e-5);
     tiny_destroy(&bpe);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tuning a native file: the dense student is the model that the decoder runs, the gradient of
- * scales, factors, tables and norms is the slope of the loss, and both stages bring the student nearer
- * to its teacher. */
+ * scales, factors, tables and norms is the slope of the loss, and both stages bring the student
+ * nearer to its teacher. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
