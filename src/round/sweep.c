@@ -12,11 +12,11 @@
  * The last line makes the exact loss a by-product. The values q = Ŵ/s go through L beside the
  * errors, which gives q H Eᵀ and q H qᵀ, all that a refit of the scales needs.
  *
- * A chunk of up to 64 rows does all its columns without a word to other chunks:
+ * A chunk of 64 to 256 rows does all its columns without a word to other chunks:
  *
- *     done    (2·64, n)    errors E of the rows, then values q of the same rows, in the
+ *     done    (2·rows, n)  errors E of the rows, then values q of the same rows, in the
  *                          panels of a left operand (linalg/mul.h)
- *     moved   (2·64, 128)  c of a span of 128 columns, and the same for q
+ *     moved   (2·rows, 128) c of a span of 128 columns, and the same for q
  *
  * A span first pulls from all later columns in one product, then each block in it pushes to
  * the blocks before it. Feedback is f32; each c is off by about √n · 2^-24 of its size, which
@@ -29,7 +29,10 @@
 #include "round/members.h"
 
 #define SPAN GS_MUL_TILE
-#define CHUNK (GS_MUL_TILE / 2)
+
+/* Rows of a chunk; more only for grids that search many rows at once. */
+#define CHUNK 64
+#define CHUNK_MAX 256
 
 /* Targets beyond this many steps of the grid are cut: only a feedback gone wild gets there,
  * and grids want finite numbers. */
@@ -164,7 +167,7 @@ static void sweep_chunk(struct chunk *c)
 
     for (size_t end = n; end > 0;) {
         size_t begin = (end - 1) / SPAN * SPAN;
-        memset(c->moved, 0, 2 * CHUNK * SPAN * sizeof *c->moved);
+        memset(c->moved, 0, (c->first_q + c->rows) * SPAN * sizeof *c->moved);
         move(c, end, n - end, begin, end - begin);
         for (size_t k = end; k > begin;) {
             k -= b;
@@ -178,9 +181,10 @@ static void sweep_chunk(struct chunk *c)
 /* Carves a chunk's arrays out of its worker's scratch; returns the bytes that they take. */
 static size_t chunk_layout(struct chunk *c, const struct sweep *sweep, uint8_t *work)
 {
-    size_t n = sweep->job->cols, block = CHUNK * GS_LDL_BLOCK * sizeof(float);
-    size_t moved_at = round_up(2 * CHUNK * n * sizeof(float), 64);
-    size_t target_at = moved_at + 2 * CHUNK * SPAN * sizeof(float);
+    size_t n = sweep->job->cols, rows = round_up(sweep->chunk, CHUNK);
+    size_t block = rows * GS_LDL_BLOCK * sizeof(float);
+    size_t moved_at = round_up(2 * rows * n * sizeof(float), 64);
+    size_t target_at = moved_at + 2 * rows * SPAN * sizeof(float);
     size_t basis_byte = target_at + 2 * block, codec_at = basis_byte + 8 * block;
 
     if (work) {
@@ -207,7 +211,7 @@ static void sweep_run(void *ctx, size_t begin, size_t end, int worker)
         c.rows = GS_MIN(sweep->chunk, job->rows - c.row);
         c.padded = round_up(c.rows, job->codec->grid->block_rows);
         c.first_q = round_up(c.rows, GS_PANEL_ROWS);
-        memset(c.target, 0, CHUNK * job->ldl->block * sizeof *c.target);
+        memset(c.target, 0, c.padded * job->ldl->block * sizeof *c.target);
         sweep_chunk(&c);
     }
 }
@@ -233,14 +237,17 @@ static void residual_run(void *ctx, size_t begin, size_t end, int worker)
     }
 }
 
-/* Rows a chunk: small enough that every worker gets several, CHUNK at most. */
+/* Rows a chunk: small enough that every worker gets several, but as many as the grid is made
+ * for where that leaves no worker without any. */
 static size_t chunk_rows(const struct gs_round *job, const struct gs_team *team)
 {
-    size_t unit = job->codec->grid->block_rows;
-    size_t share = job->rows / (4 * (size_t)gs_team_size(team)) + 1;
+    size_t unit = job->codec->grid->block_rows, grain = job->codec->grain_rows;
+    size_t workers = (size_t)gs_team_size(team);
+    size_t share = job->rows / (4 * workers) + 1;
+    size_t most = GS_MIN(GS_MAX(grain, CHUNK), CHUNK_MAX);
 
-    share = GS_MAX(share, GS_MIN(job->codec->grain_rows, CHUNK));
-    return GS_MAX(GS_MIN(share, CHUNK) / unit * unit, unit);
+    share = GS_MAX(share, GS_MIN(grain, GS_MAX(job->rows / workers, CHUNK)));
+    return GS_MAX(GS_MIN(share, most) / unit * unit, unit);
 }
 
 int gs_round_sweep(const struct gs_round *job, bool feedback, struct gs_team *team,
