@@ -23,6 +23,7 @@
 #define GS_FORMAT_BLOCK 256 /* most weights a block */
 #define GS_FORMAT_RUNS 16   /* most runs a block */
 #define GS_POINT_DIM 8      /* most weights a code */
+#define GS_NO_CODE UINT32_MAX
 
 /* The numbers of one block but its codes. */
 struct gs_block_scales {
@@ -46,6 +47,7 @@ struct gs_feedback {
     const float *l;    /* L_ji at l[j · l_stride + i] */
     size_t l_stride;
     const float *d;    /* D: (columns, dim): row j holds D_ij for the columns i of its code */
+    const uint32_t *hint; /* codes that may be near, to save time; or NULL */
     double limit;      /* > 0: once the loss is above it, the rest may be left undone */
 };
 
@@ -65,7 +67,7 @@ struct gs_points {
     unsigned variants; /* sets among which a run chooses */
     unsigned steps;    /* levels on an axis, about: how finely scales are searched */
     float low, high;   /* extremes on an axis */
-    const struct gs_points *outline; /* codes of 1 on the same levels, quick to search; or NULL */
+    const struct gs_points *outline; /* codes of 8: those of 1 on the same levels; else NULL */
     const void *data;
 
     /* Nearest points to (x + b) / a for n weights x; v (n) their values; codes (n / dim) may
@@ -76,6 +78,10 @@ struct gs_points {
      * Σ (x − y) D (x − y). */
     double (*feedback)(const struct gs_points *points, struct gs_point_run run, size_t first,
                        size_t n, const struct gs_feedback *f, float *y, uint32_t *codes);
+    /* Codes of 8, else NULL: the point v nearest to x / a; `hint` is a code that may be near, which
+     * saves time, or GS_NO_CODE. */
+    uint32_t (*search)(const struct gs_points *points, struct gs_point_run run, const float *x,
+                       const float *h, uint32_t hint, float *v);
     /* Codes of 1, else NULL: nearest points for all lanes, from a and b to the sums. */
     void (*nearest_lanes)(const struct gs_points *points, size_t n, const float *x,
                           const float *h, struct gs_point_lanes *lanes);

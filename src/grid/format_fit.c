@@ -15,6 +15,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "grid/format_memo.h"
 #include "grid/formats.h"
 
 #define LADDER 16
@@ -38,11 +39,22 @@ struct fit {
     struct ideal ideal[GS_FORMAT_RUNS];
     float v[GS_FORMAT_BLOCK];      /* level values of the codes */
     float trial[GS_FORMAT_BLOCK];
+    struct gs_memo *memo;          /* for points that are dear to search; or NULL */
 };
 
 static bool has_min(const struct gs_format *f)
 {
     return f->mins > 0;
+}
+
+/* Nearest levels v of the run at column `at`; returns its error. */
+static float search(struct fit *fit, struct gs_point_run run, size_t at, float *v)
+{
+    const struct gs_points *points = fit->f->points;
+
+    if (fit->memo)
+        return gs_memo_nearest(fit->memo, run, at, fit->f->run, v);
+    return points->nearest(points, run, fit->f->run, fit->x + at, fit->h + at, v, NULL);
 }
 
 /* ---- 1: a run alone ----------------------------------------------------------------------- */
@@ -108,15 +120,14 @@ static void solve_run(const struct fit *fit, const double s[5], struct ideal *ru
 }
 
 /* Improves a guess by alternation and keeps it if it is the best so far. */
-static void try_run(struct fit *fit, const struct gs_points *points, size_t at,
-                    struct ideal guess, unsigned rounds, struct ideal *best)
+static void try_run(struct fit *fit, size_t at, struct ideal guess, unsigned rounds,
+                    struct ideal *best)
 {
     double sums[5];
 
     for (unsigned i = 0; i <= rounds; i++) {
         struct gs_point_run run = {guess.a, guess.b, guess.variant};
-        float error = points->nearest(points, run, fit->f->run, fit->x + at, fit->h + at,
-                                      fit->trial, NULL);
+        float error = search(fit, run, at, fit->trial);
         normal(fit, at, fit->trial, sums);
         struct ideal next = guess;
         solve_run(fit, sums, &next);
@@ -244,7 +255,7 @@ static void ladder_outline(struct fit *fit, const struct gs_points *p, size_t at
         ladder_signed(fit, p->outline, at, variant, &start);
         for (unsigned k = 0; k < GUESSES; k++) {
             struct ideal guess = {.a = start.a * (0.8f + 0.12f * (float)k), .variant = variant};
-            try_run(fit, p, at, guess, 1, best);
+            try_run(fit, at, guess, 1, best);
         }
     }
 }
@@ -370,10 +381,7 @@ static void choose_d(const struct fit *fit, struct gs_block_scales *out)
 static float run_error(struct fit *fit, const struct gs_block_scales *scales, unsigned r,
                        float *v)
 {
-    size_t at = (size_t)r * fit->f->run;
-
-    return fit->f->points->nearest(fit->f->points, gs_format_run(fit->f, scales, r),
-                                   fit->f->run, fit->x + at, fit->h + at, v, NULL);
+    return search(fit, gs_format_run(fit->f, scales, r), (size_t)r * fit->f->run, v);
 }
 
 /* The best multipliers within 1 of those that run r has; leaves its levels in fit->v. */
@@ -442,6 +450,7 @@ void gs_format_fit(const struct gs_format *f, const float *x, const float *h,
                    struct gs_block_scales *out)
 {
     struct fit fit = {.f = f, .x = x, .h = h, .runs = f->block / f->run};
+    struct gs_memo memo;
     unsigned rounds = f->points->outline ? ROUNDS_DEAR : ROUNDS;
     float sum = 0, best;
 
@@ -451,6 +460,10 @@ void gs_format_fit(const struct gs_format *f, const float *x, const float *h,
         for (unsigned i = 0; i < f->block; i++)
             fit.ones[i] = 1;
         fit.h = fit.ones;
+    }
+    if (f->points->outline) {
+        gs_memo_init(&memo, f->points, x, fit.h);
+        fit.memo = &memo;
     }
     memset(out, 0, sizeof *out);
     out->d = 1;

@@ -43,12 +43,14 @@ static GS_ALWAYS_INLINE vector nearest(const struct gs_points *points, bool is_s
         t = choose(t < high, t, high);
         return (t + GS_ROUNDER) - GS_ROUNDER;
     }
-    vector v = all(levels->table[0]);
-    for (size_t j = 0; j + 1 < levels->n; j++) { /* the first level plus the gaps below t */
+    size_t first = levels->mirrored ? levels->n / 2 : 0;
+    mask minus = levels->mirrored ? (mask)(t <= 0) & INT32_MIN : (mask){0};
+    vector v = all(levels->table[first]), u = (vector)((mask)t ^ minus);
+    for (size_t j = first; j + 1 < levels->n; j++) { /* the first level plus the gaps below t */
         vector gap = all(levels->table[j + 1] - levels->table[j]);
-        v += (vector)((mask)gap & (t > levels->middle[j]));
+        v += (vector)((mask)gap & (u > levels->middle[j]));
     }
-    return v;
+    return (vector)((mask)v ^ minus);
 }
 
 static GS_ALWAYS_INLINE vector inverses(const float *a)

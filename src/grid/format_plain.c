@@ -16,7 +16,7 @@ static const struct gs_points points_2 = GS_STEPS(-1, 4);
 static const struct gs_points points_ternary = GS_STEPS(-1, 3);
 
 static const float sign_table[2] = {-1, 1}, sign_middle[1] = {0};
-static const struct gs_levels sign = {2, sign_table, sign_middle};
+static const struct gs_levels sign = {2, sign_table, sign_middle, false};
 static const struct gs_points points_1 = GS_LEVELS(sign, -1, 1);
 
 static void pack_q8_0(const struct gs_block_scales *scales, const uint32_t *codes, uint8_t *dst)

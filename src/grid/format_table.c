@@ -14,7 +14,7 @@ static const float iq4_table[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                     1,    13,   25,  38,  53,  69,  89,  113};
 static const float iq4_middle[15] = {-115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f,
                                      7,       19,     31.5f, 45.5f, 61, 79, 101};
-static const struct gs_levels iq4 = {16, iq4_table, iq4_middle};
+static const struct gs_levels iq4 = {16, iq4_table, iq4_middle, false};
 static const struct gs_points points_iq4 = GS_LEVELS(iq4, -127, 113);
 
 /* Twice E2M1; the code of level i is fp4_code[i] (−0 is not used). */
@@ -22,7 +22,7 @@ static const float fp4_table[15] = {-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 
 static const float fp4_middle[14] = {-10, -7, -5, -3.5f, -2.5f, -1.5f, -0.5f,
                                      0.5f, 1.5f, 2.5f, 3.5f, 5, 7, 10};
 static const uint8_t fp4_code[15] = {15, 14, 13, 12, 11, 10, 9, 0, 1, 2, 3, 4, 5, 6, 7};
-static const struct gs_levels fp4 = {15, fp4_table, fp4_middle};
+static const struct gs_levels fp4 = {15, fp4_table, fp4_middle, false};
 static const struct gs_points points_fp4 = GS_LEVELS(fp4, -12, 12);
 
 static void pack_iq4_nl(const struct gs_block_scales *scales, const uint32_t *codes,

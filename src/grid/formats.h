@@ -16,11 +16,23 @@ extern const struct gs_format gs_format_iq4_nl, gs_format_iq4_xs, gs_format_mxfp
 extern const struct gs_format gs_format_iq3_s, gs_format_iq3_xxs, gs_format_iq2_s,
     gs_format_iq2_xs, gs_format_iq2_xxs, gs_format_iq1_m, gs_format_iq1_s;
 
+/* Blocks of the IQ types from scales and codes (iq_search.h). */
+#define GS_PACK(name)                                                                          \
+    void gs_pack_##name(const struct gs_block_scales *scales, const uint32_t *codes, uint8_t *dst)
+GS_PACK(iq3_s);
+GS_PACK(iq3_xxs);
+GS_PACK(iq2_s);
+GS_PACK(iq2_xs);
+GS_PACK(iq2_xxs);
+GS_PACK(iq1_m);
+GS_PACK(iq1_s);
+
 /* Codes of one weight: `n` levels at distance 1 from `low` on, or those of a table. */
 struct gs_levels {
     unsigned n;
     const float *table; /* ascending; NULL: equal distances */
     const float *middle; /* (n − 1) between them */
+    bool mirrored;       /* an even number, half of them the negatives of the others */
 };
 
 float gs_levels_nearest(const struct gs_points *points, struct gs_point_run run, size_t n,

@@ -84,6 +84,7 @@ struct run_state {
     const struct gs_format *f;
     const float *l, *d;              /* the run's factor */
     const float *w;                  /* (run) Ŵ */
+    const uint32_t *codes;           /* its codes */
     float z[GS_FORMAT_BLOCK];
     float best_y[GS_FORMAT_BLOCK];
     uint32_t best_codes[GS_FORMAT_BLOCK];
@@ -125,7 +126,7 @@ static void try_scales(struct run_state *s, unsigned r, const struct gs_block_sc
     memcpy(w, s->w, run * sizeof *w);
     memcpy(c, s->z, run * sizeof *c);
     const struct gs_feedback feedback = {.w = w, .c = c, .l = s->l, .l_stride = run, .d = s->d,
-                                         .limit = s->best};
+                                         .hint = s->codes, .limit = s->best};
     double loss = s->f->points->feedback(s->f->points, gs_format_run(s->f, scales, r), 0, run,
                                          &feedback, y, codes);
     if (loss < s->best) {
@@ -221,7 +222,7 @@ static double polish_run(struct gs_block_chunk *c, size_t i, size_t at)
     struct gs_block_scales *scales = gs_chunk_scales(c, i, at);
     float *values = c->values + i * n + at, *w = gs_chunk_w(c, i) + at;
     struct run_state s = {.f = f, .l = t->local_l + at * run, .d = t->local_d + at * dim,
-                          .w = values};
+                          .w = values, .codes = gs_chunk_codes(c, i, at)};
     double old = solve(t, at, run, dim, c->g + i * n + at, s.z);
     bool better;
 
