@@ -82,16 +82,17 @@ refused 1 'of memory are too few: weights need .* MiB at least, context and buff
 refused 1 'of memory are too few' "$GOSSET" chat "$stories" --memory 1MB
 
 # What a slice was made for is what goes into that memory.
-expect 0 "$GOSSET" run stack.gguf --memory 10MiB -c 64 -t 1 -p 'Once' -n 4 --temp 0
+expect 0 "$GOSSET" run stack.gguf --memory 2500KiB -c 64 -t 1 -p 'Once' -n 4 --temp 0
 cp out want
 grep -o '^[0-9]* of [0-9]* pieces' err >pieces
-grep -q '^[1-9]' pieces || fail "no piece went into the memory"
-expect 0 "$GOSSET" convert stack.gguf -o small.gguf --memory 10MiB -c 64 -t 1
+read -r some of all rest <pieces
+[ "$some" -gt 0 ] && [ "$some" -lt "$all" ] || fail "$some of $all pieces went into the memory"
+expect 0 "$GOSSET" convert stack.gguf -o small.gguf --memory 2500KiB -c 64 -t 1
 grep -o '^[0-9]* of [0-9]* pieces' err >kept
 same pieces kept "pieces loaded, pieces kept"
 expect 0 "$GOSSET" run small.gguf --memory 1GiB -c 64 -t 1 -p 'Once' -n 4 --temp 0
 same want out "text of a slice"
-grep -q "^$(cut -d ' ' -f 1 pieces) of $(cut -d ' ' -f 1 pieces) pieces" err ||
+grep -q "^$some of $some pieces" err ||
     fail "a slice has not the pieces that it was made of"
 refused 1 'of memory are too few' "$GOSSET" convert stack.gguf -o x.gguf --memory 1MB
 
