@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The IQ types of 1 to 3 bits: eight weights a code, points of a fixed grid, with or without signs
- * of their own. iq_search.c finds points, iq_pack.c lays blocks out. */
+ * of their own. iq12_search.c and iq3_search.c find points, iq_pack.c lays blocks out. */
 #include <math.h>
 #include <string.h>
 

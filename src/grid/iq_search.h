@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The point of an IQ set that is nearest to eight numbers, searched exactly. Private to src/grid.
+ * iq_grid.c has the points, iq12_search.c and iq3_search.c the searches.
  *
  *   IQ2   grid of 8 magnitudes, three levels     code = index | signs << 16
  *   IQ3   two points of 4 magnitudes, eight      code = index | index' << 9 | signs << 18
