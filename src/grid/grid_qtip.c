@@ -169,7 +169,7 @@ static int make_table(struct qtip_codec *c, const struct code *code, unsigned bi
 /* Scratch of quantize: targets, states, then the search's. */
 struct scratch {
     float target[GS_TABLE_BATCH][TILE];
-    uint16_t states[GS_TABLE_BATCH][TILE];
+    uint16_t states[GS_TABLE_BATCH * TILE]; /* (tiles, symbols) */
     GS_ALIGNED(64) uint8_t search[];
 };
 
@@ -274,11 +274,11 @@ static void decode_tile(const struct qtip_codec *c, const uint8_t *tile, float *
 static void find_states(const struct qtip_codec *c, struct scratch *s, size_t n)
 {
     if (!c->full) {
-        gs_kernels()->table_viterbi(&c->table, s->target[0], n, s->states[0], s->search);
+        gs_kernels()->table_viterbi(&c->table, s->target[0], n, s->states, s->search);
         return;
     }
     for (size_t k = 0; k < n; k++)
-        gs_full_viterbi(&c->trellis, s->target[k], s->states[0] + k * c->base.symbols,
+        gs_full_viterbi(&c->trellis, s->target[k], s->states + k * c->base.symbols,
                         s->search);
 }
 
@@ -306,7 +306,7 @@ static void qtip_quantize(const struct gs_codec *codec, const float *x, size_t x
             size_t r = (first + k) / across, col = (first + k) % across;
             uint8_t *tile = codes + r * codes_stride + col * codec->block_bytes;
             for (unsigned t = 0; t < codec->symbols; t++)
-                symbols[t] = s->states[0][k * codec->symbols + t] &
+                symbols[t] = s->states[k * codec->symbols + t] &
                              ((1u << c->trellis.step) - 1);
             qtip_pack(codec, symbols, tile);
             if (y)
